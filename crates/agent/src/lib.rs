@@ -1,0 +1,1 @@
+//! Pure: a contributor's device as one state machine.

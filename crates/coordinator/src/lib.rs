@@ -1,0 +1,1 @@
+//! Pure: the control plane of a pool as one state machine.

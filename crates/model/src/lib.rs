@@ -1,0 +1,20 @@
+//! The words that every other crate shares: ids, units, jobs, leases, manifests, refusals.
+//!
+//! Nothing here reads a clock, draws randomness or does IO, and nothing here is serialised: `wire`, `store` and the
+//! HTTP shell convert at their own boundary, so that renaming a field can never break a stored row or a message.
+
+mod device;
+mod digest;
+mod ids;
+mod job;
+mod manifest;
+mod refusal;
+mod units;
+
+pub use device::*;
+pub use digest::*;
+pub use ids::*;
+pub use job::*;
+pub use manifest::*;
+pub use refusal::*;
+pub use units::*;

@@ -1,0 +1,1 @@
+//! The shells: HTTP, agent protocol, clocks, keys.

@@ -1,0 +1,1 @@
+//! Running untrusted programs: wasmtime in a separate process, limits, metering.

@@ -1,0 +1,1 @@
+//! Pure: coordinator, agents, network and faults in virtual time.

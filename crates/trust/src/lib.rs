@@ -1,0 +1,1 @@
+//! Pure: keys, signatures and Merkle commitments.

@@ -1,0 +1,1 @@
+//! Pure: versioned protobuf messages, canonical bytes, and their conversion to and from the model.
