@@ -162,10 +162,23 @@ hex_id!(
     8
 );
 hex_id!(
-    /// One uninterrupted conversation between a device and a coordinator process. A new one makes all older requests
-    /// of that device unusable, whoever recorded them.
+    /// One uninterrupted conversation between a device and a coordinator process. Known to these two alone: the device
+    /// shows it to fetch blobs.
     SessionId,
     "session_",
+    16
+);
+hex_id!(
+    /// One run of a coordinator process. Requests that name another one are refused, so that nothing recorded before a
+    /// restart can be replayed after it.
+    BootId,
+    "boot_",
+    16
+);
+hex_id!(
+    /// A lease.
+    LeaseId,
+    "lease_",
     8
 );
 
