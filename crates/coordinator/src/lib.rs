@@ -1,1 +1,22 @@
-//! Pure: the control plane of a pool as one state machine.
+//! The control plane of a pool as one state machine: [`Coordinator::step`] takes an [`Input`] and returns the
+//! [`Change`]s to make durable and the [`Effect`]s to release after that.
+//!
+//! Open work lives in memory. A lease is a capability that the coordinator signs and forgets: giving work out costs no
+//! write, accepting a result does. Whoever drives this crate commits the changes in one transaction and drops the
+//! coordinator when that fails, to load it again: crash recovery is not a second code path.
+//!
+//! What is absent: clocks, randomness, IO, async, hash-ordered maps, SQL, HTTP.
+
+mod change;
+mod coordinator;
+mod effect;
+mod input;
+mod state;
+mod view;
+
+pub use change::*;
+pub use coordinator::*;
+pub use effect::*;
+pub use input::*;
+pub use state::{Catalog, Job, NextIds};
+pub use view::*;

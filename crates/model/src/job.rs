@@ -1,6 +1,6 @@
 //! What a requester asks for and what comes back: jobs, tasks, items.
 
-use crate::{Bytes, Digest, FileId, Fuel, JobId, KeyId, Millis, Timestamp};
+use crate::{Bytes, Digest, FileId, Fuel, KeyId, Millis, Timestamp};
 
 /// What happened to one item, the same on every honest device.
 #[derive(Debug, Clone, PartialEq, Eq)]

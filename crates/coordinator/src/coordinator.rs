@@ -1,0 +1,140 @@
+//! The state machine itself: its configuration, how it starts, and the one `match` over its inputs.
+
+use crate::state::Presence;
+use crate::{Catalog, Change, Context, Effect, Input, NextIds, RequestId, Step};
+use caii_model::*;
+use caii_trust::LeaseAuthority;
+
+/// How a coordinator behaves. The defaults are those of a pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// A device that was not heard of for so long is lost. Devices speak at least every [`Config::wait_max`].
+    pub device_silence_max: Millis,
+    /// The longest that a reply is held back.
+    pub wait_max: Millis,
+    /// How long a lease is worth something.
+    pub lease_duration: Millis,
+    /// After a start, so long no work is given out that devices may still be doing: they tell what they hold first.
+    pub adoption: Millis,
+    /// A task that failed on so many devices through what may be its own fault is given up.
+    pub blamed_devices_max: u32,
+    /// A task is given up after so many attempts of any kind.
+    pub attempts_max: u32,
+    /// How long a device stays away from a job's tasks after an attempt that failed there.
+    pub avoid: Millis,
+    /// The most leases a device may hold.
+    pub leases_per_device_max: u32,
+    /// The most open jobs of an account.
+    pub jobs_open_max: u32,
+    /// The most tasks of a job.
+    pub tasks_per_job_max: u32,
+    /// The most records of a job.
+    pub records_per_job_max: u64,
+    /// The meter of this pool's devices.
+    pub meter: MeterId,
+}
+
+impl Config {
+    /// The defaults, for this meter.
+    pub fn new(meter: MeterId) -> Self {
+        Self {
+            device_silence_max: Millis(12_000),
+            wait_max: Millis(5_000),
+            lease_duration: Millis(3_600_000),
+            adoption: Millis(3_000),
+            blamed_devices_max: 3,
+            attempts_max: 12,
+            avoid: Millis(30_000),
+            leases_per_device_max: 1_024,
+            jobs_open_max: 1_000,
+            tasks_per_job_max: 2_000_000,
+            records_per_job_max: 100_000_000,
+            meter,
+        }
+    }
+}
+
+/// A pool's control plane.
+pub struct Coordinator {
+    pub(crate) config: Config,
+    pub(crate) pool: PoolId,
+    pub(crate) boot: BootId,
+    pub(crate) authority: Box<dyn LeaseAuthority + Send>,
+    pub(crate) catalog: Catalog,
+    pub(crate) presence: Presence,
+    pub(crate) started: Timestamp,
+    pub(crate) now: Timestamp,
+}
+
+impl Coordinator {
+    /// Starts from stored changes. Returns what was under way and has to be done (again).
+    pub fn load(
+        config: Config,
+        pool: PoolId,
+        boot: BootId,
+        authority: Box<dyn LeaseAuthority + Send>,
+        changes: &[Change],
+        next: NextIds,
+        now: Timestamp,
+    ) -> (Self, Vec<Effect>) {
+        let mut catalog = Catalog::default();
+        changes.iter().for_each(|change| catalog.apply(change));
+        catalog.reserve_ids(next);
+        let coordinator =
+            Self { config, pool, boot, authority, catalog, presence: Presence::default(), started: now, now };
+        let effects = coordinator.unfinished();
+        (coordinator, effects)
+    }
+
+    /// The durable part, for tests that compare it.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// Which pool this is.
+    pub fn pool(&self) -> PoolId {
+        self.pool
+    }
+
+    /// Which run of a coordinator process this is.
+    pub fn boot(&self) -> BootId {
+        self.boot
+    }
+
+    /// How it behaves.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Takes one input. The caller commits `changes`, then releases `effects`; if the commit fails it drops this
+    /// coordinator and loads another one.
+    pub fn step(&mut self, context: Context, request: RequestId, input: Input) -> Step {
+        self.now = self.now.max(context.now);
+        let mut draft = crate::draft::Draft::new(self, context.entropy, request);
+        match input {
+            Input::KeyCreate { name, account, role, secret_hash } => draft.key_create(name, account, role, secret_hash),
+            Input::KeyRevoke(key) => draft.key_revoke(key),
+            Input::TicketIssue { account, secret_hash, valid_for, uses_max } => {
+                draft.ticket_issue(account, secret_hash, valid_for, uses_max)
+            }
+            Input::TicketRevoke(ticket) => draft.ticket_revoke(ticket),
+            Input::WorkloadAdd(manifest) => draft.workload_add(manifest),
+            Input::ModelAdd(model) => draft.model_add(model),
+            Input::ModelRemove(name) => draft.model_remove(name),
+            Input::FileCreate { owner, filename, purpose, digest, size } => {
+                draft.file_create(owner, filename, purpose, digest, size)
+            }
+            Input::FileDelete { owner, file } => draft.file_delete(owner, file),
+            Input::JobSubmit(spec) => draft.job_submit(spec, None),
+            Input::JobSubmitPrepared(spec, prepared) => draft.job_submit(spec, Some(prepared)),
+            Input::JobCancel { owner, job } => draft.job_cancel(owner, job),
+            Input::JobPrepared(job, result) => draft.job_prepared(job, result),
+            Input::JobAssembled(job, assembled) => draft.job_assembled(job, assembled),
+            Input::Enrol { secret_hash, public_key, name } => draft.enrol(secret_hash, public_key, name),
+            Input::Exchange(exchange) => draft.exchange(exchange),
+            Input::ExchangeGone(device) => draft.exchange_gone(device),
+            Input::Tick => draft.tick(),
+        }
+        draft.finish()
+    }
+}

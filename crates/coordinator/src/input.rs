@@ -1,0 +1,121 @@
+//! Everything that can be said to a coordinator.
+
+use caii_model::{
+    Account, DeviceId, Digest, ExchangeRequest, FileId, FilePurpose, InputError, JobId, JobSpec, KeyId, Manifest,
+    Millis, Model, Prepared, Role, Timestamp,
+};
+use caii_model::{Bytes, TicketId};
+
+/// What the shell supplies with each input: the pure core has no clock and no randomness of its own.
+#[derive(Debug, Clone, Copy)]
+pub struct Context {
+    /// The shell's clock. Going backwards is tolerated: the coordinator uses the latest time that it has seen.
+    pub now: Timestamp,
+    /// Fresh random bytes, different for each input.
+    pub entropy: [u8; 32],
+}
+
+/// Names the question to which an effect is the answer; the shell chooses it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// One input. `owner: None` means an admin, who reaches every account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// Make an API key.
+    KeyCreate {
+        /// A label.
+        name: String,
+        /// Whose it is.
+        account: Account,
+        /// What it may do.
+        role: Role,
+        /// SHA-256 of its secret.
+        secret_hash: Digest,
+    },
+    /// Revoke an API key.
+    KeyRevoke(KeyId),
+    /// Make a right to enrol devices.
+    TicketIssue {
+        /// Whose devices they become.
+        account: Account,
+        /// SHA-256 of its secret.
+        secret_hash: Digest,
+        /// How long it works.
+        valid_for: Millis,
+        /// How many devices it may enrol.
+        uses_max: u32,
+    },
+    /// Stop a ticket from enrolling any more devices.
+    TicketRevoke(TicketId),
+    /// Add a workload. The shell has stored its blobs and inspected the program.
+    WorkloadAdd(Manifest),
+    /// Let requests name a model. The same model again is no error.
+    ModelAdd(Model),
+    /// Remove a model's name.
+    ModelRemove(String),
+    /// Record a file whose content is stored.
+    FileCreate {
+        /// Whose it is.
+        owner: Account,
+        /// Its name.
+        filename: String,
+        /// What it is for.
+        purpose: FilePurpose,
+        /// Address of the content.
+        digest: Digest,
+        /// Its size.
+        size: Bytes,
+    },
+    /// Delete a file.
+    FileDelete {
+        /// Who asks.
+        owner: Option<Account>,
+        /// Which.
+        file: FileId,
+    },
+    /// Submit a job.
+    JobSubmit(JobSpec),
+    /// Submit a job whose single task is at hand: a synchronous request.
+    JobSubmitPrepared(JobSpec, Prepared),
+    /// Cancel a job.
+    JobCancel {
+        /// Who asks.
+        owner: Option<Account>,
+        /// Which.
+        job: JobId,
+    },
+    /// The shell has checked and split a job's input (see [`Effect::Prepare`](crate::Effect::Prepare)).
+    JobPrepared(JobId, Result<Prepared, Vec<InputError>>),
+    /// The shell has written a job's output (see [`Effect::Assemble`](crate::Effect::Assemble)).
+    JobAssembled(JobId, Assembled),
+    /// A device joins.
+    Enrol {
+        /// SHA-256 of the ticket's secret.
+        secret_hash: Digest,
+        /// The device's key; the shell has checked that it holds the private half.
+        public_key: [u8; 32],
+        /// A label.
+        name: String,
+    },
+    /// A device speaks; the shell has checked its signature and that each reported result is stored and matches its
+    /// commitment (or has turned the report into a failed attempt).
+    Exchange(ExchangeRequest),
+    /// The connection on which a device's reply was held back is gone.
+    ExchangeGone(DeviceId),
+    /// Time passes. The shell says so about four times a second.
+    Tick,
+}
+
+/// The files that the shell wrote when a job ended. Each absent when it would be empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Assembled {
+    /// Results, in the order of the input.
+    pub output: Option<(Digest, Bytes)>,
+    /// Error lines, in the order of the input.
+    pub errors: Option<(Digest, Bytes)>,
+    /// Records with a result.
+    pub records_ok: u64,
+    /// Records with an error line.
+    pub records_failed: u64,
+}

@@ -1,0 +1,219 @@
+//! Plain read models of the state, for the shell, the command line and the dashboard. They are not serialised here.
+
+use crate::{Attempt, Coordinator, JobRecord, Totals};
+use caii_model::*;
+use std::collections::BTreeMap;
+
+/// How far a job is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// Its input is being checked and split.
+    Preparing,
+    /// Its tasks are being done.
+    Running,
+    /// Its output is being written.
+    Assembling,
+    /// It has ended.
+    Ended,
+}
+
+/// An open job as people see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobView {
+    /// Its row so far.
+    pub record: JobRecord,
+    /// How far it is.
+    pub phase: Phase,
+    /// What it has come to so far.
+    pub totals: Totals,
+    /// Tasks that devices work on now.
+    pub tasks_leased: u32,
+    /// Tasks that wait.
+    pub tasks_waiting: u32,
+}
+
+/// A device as people see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceView {
+    /// Who it is.
+    pub device: Device,
+    /// Whether it is in conversation with this coordinator.
+    pub present: bool,
+    /// When it was last heard of, if this coordinator process ever heard of it.
+    pub heard: Option<Timestamp>,
+    /// Tasks that it runs at a time.
+    pub slots: u32,
+    /// What it works on.
+    pub tasks: Vec<TaskId>,
+    /// Workloads that it can start at once.
+    pub ready: Vec<Digest>,
+}
+
+/// All that is needed to write a job's output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assembly {
+    /// The job.
+    pub id: JobId,
+    /// As submitted.
+    pub spec: JobSpec,
+    /// How records form items.
+    pub scope: Scope,
+    /// Its split input; absent when it ended before that.
+    pub prepared: Option<Prepared>,
+    /// How it is ending.
+    pub ending: Ending,
+    /// The accepted results.
+    pub settled: BTreeMap<TaskIndex, Settled>,
+    /// The reasons of tasks that were given up: the attempts of each.
+    pub given_up: BTreeMap<TaskIndex, Vec<Attempt>>,
+}
+
+impl Coordinator {
+    /// The key with this secret, unless revoked.
+    pub fn key_by_secret_hash(&self, hash: &Digest) -> Option<&Key> {
+        self.catalog.keys_by_hash.get(hash).and_then(|id| self.catalog.keys.get(id))
+    }
+
+    /// All keys, revoked ones too.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.catalog.keys.values()
+    }
+
+    /// All tickets, expired ones too.
+    pub fn tickets(&self) -> impl Iterator<Item = &Ticket> {
+        self.catalog.tickets.values()
+    }
+
+    /// The ticket with this secret.
+    pub fn ticket_by_secret_hash(&self, hash: &Digest) -> Option<&Ticket> {
+        self.catalog.tickets_by_hash.get(hash).and_then(|id| self.catalog.tickets.get(id))
+    }
+
+    /// An enrolled device.
+    pub fn device(&self, id: DeviceId) -> Option<&Device> {
+        self.catalog.devices.get(&id)
+    }
+
+    /// The conversation that a device is in, which authorises its blob requests.
+    pub fn session(&self, id: DeviceId) -> Option<SessionId> {
+        self.presence.present.get(&id).map(|present| present.session)
+    }
+
+    /// All enrolled devices.
+    pub fn devices(&self) -> Vec<DeviceView> {
+        self.catalog.devices.keys().filter_map(|id| self.device_view(*id)).collect()
+    }
+
+    /// One enrolled device.
+    pub fn device_view(&self, id: DeviceId) -> Option<DeviceView> {
+        let device = self.catalog.devices.get(&id)?.clone();
+        let present = self.presence.present.get(&id);
+        Some(DeviceView {
+            device,
+            present: present.is_some(),
+            heard: present.map(|p| p.heard).or_else(|| self.presence.lost.get(&id).copied()),
+            slots: present.map_or(0, |p| p.slots),
+            tasks: present.map_or_else(Vec::new, |p| p.leases.values().map(|held| held.signed.lease.task).collect()),
+            ready: present.map_or_else(Vec::new, |p| p.ready.iter().copied().collect()),
+        })
+    }
+
+    /// Tasks that all present devices together run at a time.
+    pub fn slots_present(&self) -> u32 {
+        self.presence.present.values().map(|present| present.slots).sum()
+    }
+
+    /// A workload.
+    pub fn workload(&self, digest: &Digest) -> Option<&Manifest> {
+        self.catalog.workloads.get(digest)
+    }
+
+    /// All workloads.
+    pub fn workloads(&self) -> impl Iterator<Item = &Manifest> {
+        self.catalog.workloads.values()
+    }
+
+    /// A model.
+    pub fn model(&self, name: &str) -> Option<&Model> {
+        self.catalog.models.get(name)
+    }
+
+    /// All models, by name.
+    pub fn models(&self) -> impl Iterator<Item = &Model> {
+        self.catalog.models.values()
+    }
+
+    /// A file, if `owner` may see it (`None`: an admin).
+    pub fn file(&self, owner: Option<&Account>, id: FileId) -> Option<&FileMeta> {
+        self.catalog.files.get(&id).filter(|file| owner.is_none_or(|owner| file.owner == *owner))
+    }
+
+    /// The files that `owner` may see, newest first.
+    pub fn files(&self, owner: Option<&Account>) -> impl Iterator<Item = &FileMeta> {
+        let owner = owner.cloned();
+        self.catalog.files.values().rev().filter(move |file| owner.as_ref().is_none_or(|owner| file.owner == *owner))
+    }
+
+    /// An open job, if `owner` may see it (`None`: an admin). Ended ones are in the store's history.
+    pub fn job(&self, owner: Option<&Account>, id: JobId) -> Option<JobView> {
+        let job = self.catalog.jobs.get(&id).filter(|job| owner.is_none_or(|owner| job.spec.owner == *owner))?;
+        let work = job.work.as_ref();
+        let leased = self.tasks_leased(id);
+        let open = work.map_or(0, |work| work.open.len() as u32);
+        Some(JobView {
+            record: JobRecord {
+                id,
+                spec: job.spec.clone(),
+                submitted: job.submitted,
+                prepared: work.map(|work| work.prepared_at),
+                blob: work.map(|work| work.prepared.blob),
+                ending: job.ending.clone(),
+                end: None,
+            },
+            phase: match (&job.ending, work) {
+                (Some(_), _) => Phase::Assembling,
+                (None, None) => Phase::Preparing,
+                (None, Some(_)) => Phase::Running,
+            },
+            totals: work.map(|work| work.totals).unwrap_or_default(),
+            tasks_leased: leased,
+            tasks_waiting: open.saturating_sub(leased),
+        })
+    }
+
+    /// The open jobs that `owner` may see, newest first.
+    pub fn jobs(&self, owner: Option<&Account>) -> Vec<JobView> {
+        self.catalog.jobs.keys().rev().filter_map(|id| self.job(owner, *id)).collect()
+    }
+
+    /// An open job as submitted.
+    pub fn job_spec(&self, id: JobId) -> Option<&JobSpec> {
+        self.catalog.jobs.get(&id).map(|job| &job.spec)
+    }
+
+    /// What an ending job's output is to be written from.
+    pub fn assembly(&self, id: JobId) -> Option<Assembly> {
+        let job = self.catalog.jobs.get(&id)?;
+        let (ending, _) = job.ending.clone()?;
+        let manifest = self.catalog.workloads.get(&job.spec.workload)?;
+        let work = job.work.as_ref();
+        let given_up = work.map_or_else(BTreeMap::new, |work| {
+            let reasons = |index| work.attempts.get(index).cloned().unwrap_or_default();
+            work.given_up.iter().map(|index| (*index, reasons(index))).collect()
+        });
+        Some(Assembly {
+            id,
+            spec: job.spec.clone(),
+            scope: manifest.scope,
+            prepared: work.map(|work| work.prepared.clone()),
+            ending,
+            settled: work.map(|work| work.settled.clone()).unwrap_or_default(),
+            given_up,
+        })
+    }
+
+    fn tasks_leased(&self, job: JobId) -> u32 {
+        let tasks = TaskId { job, index: TaskIndex(0) }..=TaskId { job, index: TaskIndex(u32::MAX) };
+        self.presence.leased.range(tasks).count() as u32
+    }
+}
