@@ -1,8 +1,8 @@
 //! Everything that can change durably. Replaying changes in order gives the live state.
 
 use caii_model::{
-    AttemptFailure, Device, DeviceId, Digest, Ending, FileId, FileMeta, JobId, JobSpec, Key, KeyId,
-    Manifest, Model, Prepared, Settled, TaskId, Ticket, TicketId, Timestamp,
+    AttemptFailure, Device, DeviceId, Digest, Ending, FileId, FileMeta, JobId, JobSpec, Key, KeyId, LeaseId, Manifest,
+    Model, Prepared, Settled, TaskId, Ticket, TicketId, Timestamp,
 };
 
 /// One durable change.
@@ -47,6 +47,8 @@ pub enum Change {
 /// An attempt that came to nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
+    /// The lease, so that a failure that is reported twice counts once.
+    pub lease: LeaseId,
     /// Whose.
     pub device: DeviceId,
     /// Why.

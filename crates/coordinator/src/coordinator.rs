@@ -16,11 +16,15 @@ pub struct Config {
     pub lease_duration: Millis,
     /// After a start, so long no work is given out that devices may still be doing: they tell what they hold first.
     pub adoption: Millis,
-    /// A task that failed on so many devices through what may be its own fault is given up.
+    /// A device whose connection broke is lost when it is not heard again for so long.
+    pub gone_silence_max: Millis,
+    /// A task that failed on so many different devices, or twice as often on fewer, through what may be its own fault,
+    /// is given up. A program that cannot be started on so many devices ends its job.
     pub blamed_devices_max: u32,
-    /// A task is given up after so many attempts of any kind.
+    /// A task is given up after so many attempts of any kind, those that an owner ended not counted.
     pub attempts_max: u32,
-    /// How long a device stays away from a job's tasks after an attempt that failed there.
+    /// How long a device stays away from a task, or from a job that it cannot start, after an attempt that failed
+    /// there.
     pub avoid: Millis,
     /// The most leases a device may hold.
     pub leases_per_device_max: u32,
@@ -42,9 +46,10 @@ impl Config {
             wait_max: Millis(5_000),
             lease_duration: Millis(3_600_000),
             adoption: Millis(3_000),
+            gone_silence_max: Millis(5_000),
             blamed_devices_max: 3,
             attempts_max: 12,
-            avoid: Millis(30_000),
+            avoid: Millis(5_000),
             leases_per_device_max: 1_024,
             jobs_open_max: 1_000,
             tasks_per_job_max: 2_000_000,
@@ -63,6 +68,8 @@ pub struct Coordinator {
     pub(crate) catalog: Catalog,
     pub(crate) presence: Presence,
     pub(crate) started: Timestamp,
+    /// Jobs with smaller ids were there at the start: devices may already be at work on them.
+    pub(crate) inherited: JobId,
     pub(crate) now: Timestamp,
 }
 
@@ -80,8 +87,14 @@ impl Coordinator {
         let mut catalog = Catalog::default();
         changes.iter().for_each(|change| catalog.apply(change));
         catalog.reserve_ids(next);
-        let coordinator =
-            Self { config, pool, boot, authority, catalog, presence: Presence::default(), started: now, now };
+        let mut presence = Presence::default();
+        for (id, job) in &catalog.jobs {
+            if let Some(work) = job.work.as_ref().filter(|work| job.ending.is_none() && !work.open.is_empty()) {
+                presence.waiting.insert(*id, work.open.clone());
+            }
+        }
+        let inherited = JobId(catalog.next.job);
+        let coordinator = Self { config, pool, boot, authority, catalog, presence, started: now, inherited, now };
         let effects = coordinator.unfinished();
         (coordinator, effects)
     }

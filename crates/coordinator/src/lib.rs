@@ -9,14 +9,21 @@
 
 mod change;
 mod coordinator;
+mod draft;
 mod effect;
+mod exchange;
+mod explain;
 mod input;
+mod invariants;
+mod jobs;
+mod registry;
 mod state;
 mod view;
 
 pub use change::*;
 pub use coordinator::*;
 pub use effect::*;
+pub use explain::tell_attempt;
 pub use input::*;
 pub use state::{Catalog, Job, NextIds};
 pub use view::*;

@@ -3,7 +3,7 @@
 
 use crate::{Attempt, Change, RequestId, Totals};
 use caii_model::*;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The durable part: equal after replaying the same changes, whatever process does it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -200,7 +200,11 @@ pub(crate) struct Presence {
     pub(crate) sequences: BTreeMap<DeviceId, u64>,
     /// Who works on what, by task. Several may: a device that was thought lost can come back.
     pub(crate) leased: BTreeMap<TaskId, BTreeMap<LeaseId, DeviceId>>,
-    /// When each device was lost, for `explain`.
+    /// How many tasks of each job are leased.
+    pub(crate) leased_per_job: BTreeMap<JobId, u32>,
+    /// Open tasks that nobody works on, by job. A job without any has no entry.
+    pub(crate) waiting: BTreeMap<JobId, BTreeSet<TaskIndex>>,
+    /// When each device was lost.
     pub(crate) lost: BTreeMap<DeviceId, Timestamp>,
 }
 
@@ -208,18 +212,21 @@ pub(crate) struct Presence {
 #[derive(Debug, Clone)]
 pub(crate) struct Present {
     pub(crate) session: SessionId,
-    /// The one before, so that its agent can be told why it is refused.
-    pub(crate) superseded: Option<SessionId>,
+    /// Earlier conversations, so that their agents can be told why they are refused. The newest is last.
+    pub(crate) superseded: VecDeque<SessionId>,
     pub(crate) since: Timestamp,
     pub(crate) heard: Timestamp,
+    /// Its connection was seen to break: it has less time than others to be heard again.
+    pub(crate) gone: Option<Timestamp>,
     pub(crate) slots: u32,
     pub(crate) slots_free: u32,
     pub(crate) ready: BTreeSet<Digest>,
-    pub(crate) meter: MeterId,
     pub(crate) leases: BTreeMap<LeaseId, Held>,
     pub(crate) parked: Option<Parked>,
-    /// The device stays away from tasks of these jobs until then, after a failure that may be its own.
-    pub(crate) avoid: BTreeMap<JobId, Timestamp>,
+    /// After an attempt that failed here, the device stays away from the task until then.
+    pub(crate) avoid_tasks: BTreeMap<TaskId, Timestamp>,
+    /// After a failure that would meet every task of the job, the device stays away from the job until then.
+    pub(crate) avoid_jobs: BTreeMap<JobId, Timestamp>,
 }
 
 /// A lease that a device is thought to work on.
@@ -236,5 +243,51 @@ pub(crate) struct Parked {
     pub(crate) request: RequestId,
     pub(crate) sequence: u64,
     pub(crate) until: Timestamp,
-    pub(crate) dropped: Vec<LeaseId>,
+}
+
+impl Presence {
+    /// Notes that a device works on a task.
+    pub(crate) fn lease(&mut self, signed: SignedLease, granted_in: u64) {
+        let lease = signed.lease;
+        let leases = self.leased.entry(lease.task).or_default();
+        if leases.is_empty() {
+            *self.leased_per_job.entry(lease.task.job).or_default() += 1;
+        }
+        leases.insert(lease.id, lease.device);
+        self.unqueue(lease.task);
+        let present = self.present.get_mut(&lease.device).expect("leases are given to present devices");
+        present.leases.insert(lease.id, Held { signed, granted_in });
+    }
+
+    /// Forgets that a device works on a task; queues the task again if it is `open` and nobody else does.
+    pub(crate) fn unlease(&mut self, device: DeviceId, lease: LeaseId, open: bool) {
+        let Some(held) = self.present.get_mut(&device).and_then(|present| present.leases.remove(&lease)) else {
+            return;
+        };
+        let task = held.signed.lease.task;
+        let leases = self.leased.get_mut(&task).expect("a held lease is indexed by its task");
+        leases.remove(&lease);
+        if !leases.is_empty() {
+            return;
+        }
+        self.leased.remove(&task);
+        let count = self.leased_per_job.get_mut(&task.job).expect("a leased task is counted");
+        *count -= 1;
+        if *count == 0 {
+            self.leased_per_job.remove(&task.job);
+        }
+        if open {
+            self.waiting.entry(task.job).or_default().insert(task.index);
+        }
+    }
+
+    /// Takes a task out of the queue.
+    pub(crate) fn unqueue(&mut self, task: TaskId) {
+        if let Some(waiting) = self.waiting.get_mut(&task.job) {
+            waiting.remove(&task.index);
+            if waiting.is_empty() {
+                self.waiting.remove(&task.job);
+            }
+        }
+    }
 }

@@ -158,8 +158,6 @@ impl Coordinator {
     pub fn job(&self, owner: Option<&Account>, id: JobId) -> Option<JobView> {
         let job = self.catalog.jobs.get(&id).filter(|job| owner.is_none_or(|owner| job.spec.owner == *owner))?;
         let work = job.work.as_ref();
-        let leased = self.tasks_leased(id);
-        let open = work.map_or(0, |work| work.open.len() as u32);
         Some(JobView {
             record: JobRecord {
                 id,
@@ -176,8 +174,8 @@ impl Coordinator {
                 (None, Some(_)) => Phase::Running,
             },
             totals: work.map(|work| work.totals).unwrap_or_default(),
-            tasks_leased: leased,
-            tasks_waiting: open.saturating_sub(leased),
+            tasks_leased: self.presence.leased_per_job.get(&id).copied().unwrap_or(0),
+            tasks_waiting: self.presence.waiting.get(&id).map_or(0, |waiting| waiting.len() as u32),
         })
     }
 
@@ -210,10 +208,5 @@ impl Coordinator {
             settled: work.map(|work| work.settled.clone()).unwrap_or_default(),
             given_up,
         })
-    }
-
-    fn tasks_leased(&self, job: JobId) -> u32 {
-        let tasks = TaskId { job, index: TaskIndex(0) }..=TaskId { job, index: TaskIndex(u32::MAX) };
-        self.presence.leased.range(tasks).count() as u32
     }
 }
