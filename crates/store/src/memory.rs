@@ -1,0 +1,289 @@
+//! A store in memory, for tests and simulations: it forgets everything when its last handle goes.
+
+use crate::{Epoch, JobQuery, Snapshot, Store, StoreError};
+use caii_coordinator::{Attempt, Change, JobRecord, NextIds};
+use caii_model::*;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A pool in memory. Clones are handles to the same pool, as several processes would have them.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryStore {
+    pool: Arc<Mutex<Pool>>,
+}
+
+#[derive(Debug, Default)]
+struct Pool {
+    epoch: u64,
+    rows: Rows,
+}
+
+#[derive(Debug, Default)]
+struct Rows {
+    keys: BTreeMap<KeyId, Key>,
+    /// As issued, and when revoked: uses are counted by `enrolments`.
+    tickets: BTreeMap<TicketId, (Ticket, Option<Timestamp>)>,
+    /// Every one that ever was: a device that enrols again uses a ticket again.
+    enrolments: Vec<(Device, TicketId)>,
+    workloads: BTreeMap<Digest, Manifest>,
+    models: BTreeMap<String, Model>,
+    files: BTreeMap<FileId, FileMeta>,
+    jobs: BTreeMap<JobId, JobRow>,
+    next: NextIds,
+}
+
+#[derive(Debug)]
+struct JobRow {
+    record: JobRecord,
+    prepared: Option<Prepared>,
+    settled: BTreeMap<TaskIndex, Settled>,
+    given_up: BTreeMap<TaskIndex, Timestamp>,
+    attempts: Vec<(TaskIndex, Attempt)>,
+}
+
+/// Takes one change back. Run in reverse order when a later change of the same commit does not fit.
+type Undo = Box<dyn FnOnce(&mut Rows)>;
+
+impl MemoryStore {
+    /// An empty pool.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pool> {
+        // A panic elsewhere leaves the rows whole: they change only between checks, never across a call that panics.
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for MemoryStore {
+    fn acquire(&mut self) -> Result<Epoch, StoreError> {
+        let mut pool = self.lock();
+        pool.epoch += 1;
+        Ok(Epoch(pool.epoch))
+    }
+
+    fn load(&mut self) -> Result<Snapshot, StoreError> {
+        Ok(self.lock().rows.snapshot())
+    }
+
+    fn commit(&mut self, fence: Epoch, changes: &[Change]) -> Result<(), StoreError> {
+        let mut pool = self.lock();
+        if pool.epoch != fence.0 {
+            return Err(StoreError::Deposed { ours: fence, current: Epoch(pool.epoch) });
+        }
+        let next = pool.rows.next;
+        let mut undos = Vec::with_capacity(changes.len());
+        for change in changes {
+            match pool.rows.apply(change) {
+                Ok(undo) => undos.push(undo),
+                Err(reason) => {
+                    undos.into_iter().rev().for_each(|undo| undo(&mut pool.rows));
+                    pool.rows.next = next;
+                    return Err(StoreError::Contradiction { change: format!("{change:?}"), reason });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn job(&mut self, id: JobId) -> Result<Option<JobRecord>, StoreError> {
+        Ok(self.lock().rows.jobs.get(&id).map(|job| job.record.clone()))
+    }
+
+    fn jobs(&mut self, query: &JobQuery) -> Result<Vec<JobRecord>, StoreError> {
+        let before = query.before.unwrap_or(JobId(u64::MAX));
+        let wanted = |job: &&JobRow| {
+            let spec = &job.record.spec;
+            query.owner.as_ref().is_none_or(|owner| spec.owner == *owner)
+                && match spec.kind {
+                    JobKind::Program { .. } => !query.batches_only,
+                    JobKind::Batch { .. } => true,
+                    JobKind::Sync { .. } => false,
+                }
+        };
+        let pool = self.lock();
+        let jobs = pool.rows.jobs.range(..before).rev().map(|(_, job)| job).filter(wanted);
+        Ok(jobs.take(query.limit.min(JobQuery::LIMIT_MAX)).map(|job| job.record.clone()).collect())
+    }
+
+    fn attempts(&mut self, job: JobId, limit: usize) -> Result<Vec<(TaskIndex, Attempt)>, StoreError> {
+        let pool = self.lock();
+        let attempts = pool.rows.jobs.get(&job).map_or(&[][..], |job| &job.attempts);
+        Ok(attempts.iter().take(limit).cloned().collect())
+    }
+
+    fn settled(&mut self, job: JobId) -> Result<Vec<(TaskIndex, Settled)>, StoreError> {
+        let pool = self.lock();
+        let settled = pool.rows.jobs.get(&job).into_iter().flat_map(|job| &job.settled);
+        Ok(settled.map(|(task, settled)| (*task, settled.clone())).collect())
+    }
+}
+
+impl Rows {
+    fn snapshot(&self) -> Snapshot {
+        let mut changes = Vec::new();
+        for key in self.keys.values() {
+            changes.push(Change::KeyCreated(Key { revoked: None, ..key.clone() }));
+            changes.extend(key.revoked.map(|at| Change::KeyRevoked(key.id, at)));
+        }
+        for (ticket, revoked) in self.tickets.values() {
+            changes.push(Change::TicketIssued(ticket.clone()));
+            changes.extend(revoked.map(|at| Change::TicketRevoked(ticket.id, at)));
+        }
+        changes.extend(self.enrolments.iter().map(|(device, by)| Change::DeviceEnrolled(device.clone(), *by)));
+        changes.extend(self.workloads.values().cloned().map(Change::WorkloadAdded));
+        changes.extend(self.models.values().cloned().map(Change::ModelAdded));
+        changes.extend(self.files.values().cloned().map(Change::FileCreated));
+        self.jobs.values().filter(|job| job.record.end.is_none()).for_each(|job| job.replay(&mut changes));
+        Snapshot { changes, next: self.next }
+    }
+
+    fn apply(&mut self, change: &Change) -> Result<Undo, &'static str> {
+        let next = &mut self.next;
+        Ok(match change.clone() {
+            Change::KeyCreated(key) => {
+                let id = key.id;
+                next.key = next.key.max(id.0 + 1);
+                insert_new(&mut self.keys, id, key, "a key of this id exists")?;
+                Box::new(move |rows| drop(rows.keys.remove(&id)))
+            }
+            Change::KeyRevoked(id, at) => {
+                let key = self.keys.get_mut(&id).ok_or("no key of this id exists")?;
+                let before = key.revoked.replace(at);
+                Box::new(move |rows| _ = rows.keys.get_mut(&id).map(|key| key.revoked = before))
+            }
+            Change::TicketIssued(ticket) => {
+                let id = ticket.id;
+                next.ticket = next.ticket.max(id.0 + 1);
+                insert_new(&mut self.tickets, id, (ticket, None), "a ticket of this id exists")?;
+                Box::new(move |rows| drop(rows.tickets.remove(&id)))
+            }
+            Change::TicketRevoked(id, at) => {
+                let (_, revoked) = self.tickets.get_mut(&id).ok_or("no ticket of this id exists")?;
+                let before = revoked.replace(at);
+                Box::new(move |rows| _ = rows.tickets.get_mut(&id).map(|ticket| ticket.1 = before))
+            }
+            Change::DeviceEnrolled(device, ticket) => {
+                self.tickets.get(&ticket).ok_or("no ticket of this id exists")?;
+                self.enrolments.push((device, ticket));
+                Box::new(|rows| drop(rows.enrolments.pop()))
+            }
+            Change::WorkloadAdded(manifest) => {
+                let digest = manifest.digest();
+                let before = self.workloads.insert(digest, manifest);
+                Box::new(move |rows| restore(&mut rows.workloads, digest, before))
+            }
+            Change::ModelAdded(model) => {
+                let name = model.name.clone();
+                let before = self.models.insert(name.clone(), model);
+                Box::new(move |rows| restore(&mut rows.models, name, before))
+            }
+            Change::ModelRemoved(name) => {
+                let before = self.models.remove(&name);
+                Box::new(move |rows| restore(&mut rows.models, name, before))
+            }
+            Change::FileCreated(file) => {
+                let id = file.id;
+                next.file = next.file.max(id.0 + 1);
+                insert_new(&mut self.files, id, file, "a file of this id exists")?;
+                Box::new(move |rows| drop(rows.files.remove(&id)))
+            }
+            Change::FileDeleted(id, _) => {
+                let before = self.files.remove(&id);
+                Box::new(move |rows| restore(&mut rows.files, id, before))
+            }
+            Change::JobSubmitted(id, spec, at) => {
+                next.job = next.job.max(id.0 + 1);
+                insert_new(&mut self.jobs, id, JobRow::new(id, spec, at), "a job of this id exists")?;
+                Box::new(move |rows| drop(rows.jobs.remove(&id)))
+            }
+            Change::JobPrepared(id, prepared, at) => {
+                let job = self.open_job(id)?;
+                if job.prepared.is_some() {
+                    return Err("the job is prepared");
+                }
+                (job.record.prepared, job.record.blob) = (Some(at), Some(prepared.blob));
+                job.prepared = Some(prepared);
+                undo_job(id, |job| {
+                    (job.record.prepared, job.record.blob, job.prepared) = (None, None, None);
+                })
+            }
+            Change::TaskSettled(task, settled) => {
+                let job = self.open_job(task.job)?;
+                insert_new(&mut job.settled, task.index, settled, "the task is settled")?;
+                undo_job(task.job, move |job| drop(job.settled.remove(&task.index)))
+            }
+            Change::AttemptFailed(task, attempt) => {
+                self.open_job(task.job)?.attempts.push((task.index, attempt));
+                undo_job(task.job, |job| drop(job.attempts.pop()))
+            }
+            Change::TaskGivenUp(task, at) => {
+                let job = self.open_job(task.job)?;
+                insert_new(&mut job.given_up, task.index, at, "the task is given up")?;
+                undo_job(task.job, move |job| _ = job.given_up.remove(&task.index))
+            }
+            Change::JobEnding(id, ending, at) => {
+                let before = self.open_job(id)?.record.ending.replace((ending, at));
+                undo_job(id, |job| job.record.ending = before)
+            }
+            Change::JobEnded(id, end) => {
+                let record = &mut self.open_job(id)?.record;
+                let before = record.ending.clone();
+                record.ending.get_or_insert_with(|| (end.ending.clone(), end.at));
+                record.end = Some(end);
+                undo_job(id, |job| (job.record.end, job.record.ending) = (None, before))
+            }
+        })
+    }
+
+    fn open_job(&mut self, id: JobId) -> Result<&mut JobRow, &'static str> {
+        self.jobs.get_mut(&id).filter(|job| job.record.end.is_none()).ok_or("no job of this id is open")
+    }
+}
+
+impl JobRow {
+    fn new(id: JobId, spec: JobSpec, submitted: Timestamp) -> Self {
+        Self {
+            record: JobRecord { id, spec, submitted, prepared: None, blob: None, ending: None, end: None },
+            prepared: None,
+            settled: BTreeMap::new(),
+            given_up: BTreeMap::new(),
+            attempts: Vec::new(),
+        }
+    }
+
+    fn replay(&self, changes: &mut Vec<Change>) {
+        let JobRecord { id, spec, submitted, prepared, ending, .. } = &self.record;
+        let task = |index: TaskIndex| TaskId { job: *id, index };
+        changes.push(Change::JobSubmitted(*id, spec.clone(), *submitted));
+        if let (Some(input), Some(at)) = (&self.prepared, prepared) {
+            changes.push(Change::JobPrepared(*id, input.clone(), *at));
+        }
+        changes.extend(self.settled.iter().map(|(index, by)| Change::TaskSettled(task(*index), by.clone())));
+        changes.extend(self.attempts.iter().map(|(index, how)| Change::AttemptFailed(task(*index), how.clone())));
+        changes.extend(self.given_up.iter().map(|(index, at)| Change::TaskGivenUp(task(*index), *at)));
+        changes.extend(ending.iter().map(|(ending, at)| Change::JobEnding(*id, ending.clone(), *at)));
+    }
+}
+
+fn insert_new<K: Ord, V>(rows: &mut BTreeMap<K, V>, key: K, row: V, reason: &'static str) -> Result<(), &'static str> {
+    match rows.entry(key) {
+        std::collections::btree_map::Entry::Vacant(place) => {
+            place.insert(row);
+            Ok(())
+        }
+        std::collections::btree_map::Entry::Occupied(_) => Err(reason),
+    }
+}
+
+fn restore<K: Ord, V>(rows: &mut BTreeMap<K, V>, key: K, before: Option<V>) {
+    match before {
+        Some(row) => drop(rows.insert(key, row)),
+        None => drop(rows.remove(&key)),
+    }
+}
+
+fn undo_job(id: JobId, undo: impl FnOnce(&mut JobRow) + 'static) -> Undo {
+    Box::new(move |rows| _ = rows.jobs.get_mut(&id).map(undo))
+}
