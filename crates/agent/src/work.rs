@@ -48,7 +48,7 @@ impl Held {
 
     /// Whether the shell has something under way for it.
     pub(crate) fn under_way(&self) -> bool {
-        matches!(self.stage, Stage::Fetching | Stage::Running | Stage::Storing { .. })
+        matches!(self.stage, Stage::Fetching | Stage::Running | Stage::Storing { retry_at: None, .. })
     }
 
     fn result_size(&self) -> Bytes {
