@@ -34,8 +34,11 @@ pub struct Config {
     pub tasks_per_job_max: u32,
     /// The most records of a job.
     pub records_per_job_max: u64,
-    /// The meter of this pool's devices.
+    /// The meter of this pool's devices, which names their engine.
     pub meter: MeterId,
+    /// Further meters that the same engine has, for programs that the operator vouches for. The shell lets only admins
+    /// add workloads with them.
+    pub meters_vetted: Vec<MeterId>,
 }
 
 impl Config {
@@ -55,6 +58,7 @@ impl Config {
             tasks_per_job_max: 2_000_000,
             records_per_job_max: 100_000_000,
             meter,
+            meters_vetted: Vec::new(),
         }
     }
 }

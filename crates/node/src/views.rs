@@ -197,6 +197,10 @@ pub struct WorkloadCreate {
     /// Limits.
     #[serde(default)]
     pub limits: LimitsView,
+    /// Run it without making NaNs canonical, which is up to twice as fast for float code: an admin vouches that no
+    /// output depends on a NaN's bits.
+    #[serde(default)]
+    pub vetted: bool,
 }
 
 fn item() -> String {
