@@ -1,1 +1,58 @@
-fn main() {}
+//! What `make` runs: `check`, `test`, `demo`, `bench`, `tidy`.
+
+mod demo;
+mod shell;
+mod tidy;
+
+use shell::{Failure, run, run_in};
+use std::process::ExitCode;
+
+/// Crates whose tests need neither guests nor processes; their tests are the quick loop.
+const QUICK: [&str; 9] = [
+    "caii-model",
+    "caii-trust",
+    "caii-wire",
+    "caii-coordinator",
+    "caii-agent",
+    "caii-store",
+    "caii-models",
+    "caii-sim",
+    "xtask",
+];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = match words[..] {
+        ["check"] => check(),
+        ["test"] => test(),
+        ["tidy"] => tidy::tidy(),
+        ["demo"] => demo::demo(),
+        _ => Err(Failure("usage: xtask check|test|tidy|demo".into())),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure(text)) => {
+            eprintln!("xtask: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The quick loop: formatting, lints, tidiness, unit tests, a few hundred simulation seeds.
+fn check() -> Result<(), Failure> {
+    run("cargo", &["fmt", "--all", "--check"])?;
+    tidy::tidy()?;
+    run("cargo", &["clippy", "--locked", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    let mut nextest = vec!["nextest", "run", "--locked", "--cargo-quiet", "--status-level", "fail"];
+    nextest.extend(QUICK.iter().flat_map(|name| ["--package", name]));
+    run("cargo", &nextest)
+}
+
+/// Every test.
+fn test() -> Result<(), Failure> {
+    tidy::tidy()?;
+    run_in("guests", "cargo", &["test", "--locked", "--quiet", "--workspace"])?;
+    run("guests/tests/run.sh", &[])?;
+    run("cargo", &["nextest", "run", "--locked", "--cargo-quiet", "--workspace"])
+}
