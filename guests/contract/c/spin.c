@@ -1,0 +1,5 @@
+// Never ends.
+int main(void) {
+  volatile unsigned turns = 0;
+  for (;;) turns++;
+}

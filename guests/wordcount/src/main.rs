@@ -1,0 +1,10 @@
+//! The program around [`caii_guest_wordcount`].
+
+use std::process::ExitCode;
+
+/// Longest item in bytes.
+const MAX_ITEM_BYTES: usize = 16 << 20;
+
+fn main() -> ExitCode {
+    caii_guest::run(MAX_ITEM_BYTES, caii_guest_wordcount::run)
+}
