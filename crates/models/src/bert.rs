@@ -179,7 +179,7 @@ impl BertConfig {
             types: ranged("type_vocab_size", raw.type_vocab_size, 256)?,
             epsilon: raw.layer_norm_eps,
         };
-        if config.hidden % config.heads != 0 {
+        if !config.hidden.is_multiple_of(config.heads) {
             return Err(ConvertError::Range {
                 name: "num_attention_heads",
                 value: config.heads.to_string(),
