@@ -1,0 +1,302 @@
+//! The runner process: reads frames on standard input, runs untrusted programs, writes frames on standard output.
+//!
+//! It is one thread that reads, runs and writes in turn; results wait in a buffer while more items are at hand, so a
+//! small task costs one read and one write. Its files are inherited descriptors at the places below; it opens none.
+
+use crate::engine::{self, Cpu, THREAD_STACK};
+use crate::jail::{self, Confines};
+use crate::meter::FloatNan;
+use crate::program::{PrepareError, Program, command_line, digest_of, prepare};
+use crate::protocol::{Frame, Refusal, Setup, Stage, complete, decode, encode};
+use crate::wasi::{Blob, Workload};
+use caii_model::{Bytes, Digest};
+use rustix::io::Errno;
+use rustix::time::{ClockId, clock_gettime};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::fs::FileExt as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The cached image: written when preparing, read when running.
+pub(crate) const IMAGE_FD: RawFd = 3;
+/// Eight bytes that say how many items have been started; the agent's watch on items that take too long.
+pub(crate) const PROGRESS_FD: RawFd = 4;
+/// The program when preparing, else nothing.
+pub(crate) const PROGRAM_FD: RawFd = 5;
+/// The blobs, in the manifest's order.
+pub(crate) const FIRST_BLOB_FD: RawFd = 6;
+
+/// Compiling and initialising take this much CPU at most; fuel bounds the initialiser long before.
+const PREPARE_CPU_SECONDS: u64 = 1_800;
+/// What the runner itself needs of private memory: engine, buffers, stacks.
+const OWN_DATA: u64 = 1 << 30;
+/// Results wait in memory up to this size, or this long.
+const FLUSH_BYTES: usize = 64 << 10;
+const FLUSH_AFTER: Duration = Duration::from_millis(100);
+
+/// The main function of a runner process. Call it before anything else has opened a descriptor.
+///
+/// It speaks the runner's protocol on standard input and output and returns when its input ends. Start it by
+/// [`Runner::start`](crate::Runner::start), never by hand.
+pub fn runner_main() -> ExitCode {
+    // Frame sizes of compiled code differ, so the stack is this thread's own and of known size.
+    let thread = std::thread::Builder::new().name("runner".into()).stack_size(THREAD_STACK).spawn(serve);
+    match thread.map(std::thread::JoinHandle::join) {
+        Ok(Ok(Ok(()))) => ExitCode::SUCCESS,
+        Ok(Ok(Err(error))) => {
+            eprintln!("caii runner: {error}");
+            ExitCode::FAILURE
+        }
+        // The panic has spoken.
+        Ok(Err(_)) => ExitCode::from(101),
+        Err(error) => {
+            eprintln!("caii runner: cannot start its thread: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve() -> io::Result<()> {
+    let mut channel = Channel::new();
+    let setup = match channel.receive()? {
+        None => return Ok(()),
+        Some(Frame::Setup(setup)) => setup,
+        Some(other) => return Err(unexpected(&other)),
+    };
+    jail::enter(&confines(&setup))?;
+    let image = inherit(IMAGE_FD)?;
+    match setup.stage {
+        Stage::Prepare => {
+            let answer = prepare_image(&setup, image).unwrap_or_else(Frame::Refused);
+            channel.send(&answer);
+            channel.flush()
+        }
+        Stage::Run { image: digest, image_size } => match load(&setup, image, digest, image_size) {
+            Ok(program) => {
+                channel.send(&Frame::Ready);
+                channel.flush()?;
+                run_items(&program, &mut channel)
+            }
+            Err(refusal) => {
+                channel.send(&Frame::Refused(refusal));
+                channel.flush()
+            }
+        },
+    }
+}
+
+fn confines(setup: &Setup) -> Confines {
+    let memory = setup.limits.memory.0;
+    let io = setup.limits.output_per_item.0.saturating_mul(2).saturating_add(1 << 30);
+    let (data, file_size, cpu_seconds) = match setup.stage {
+        // The snapshot exists as memory, as a module and as compiled image, and the compiler wants its own.
+        Stage::Prepare => {
+            (memory.saturating_mul(6).saturating_add(4 * OWN_DATA), 2 * memory + OWN_DATA, Some(PREPARE_CPU_SECONDS))
+        }
+        Stage::Run { image_size, .. } => (memory.saturating_add(image_size.0).saturating_add(io + OWN_DATA), 8, None),
+    };
+    let files = 64 + setup.blobs.len() as u64;
+    Confines { data, file_size, files, cpu_seconds, idle_priority: setup.idle_priority }
+}
+
+fn inherit(fd: RawFd) -> io::Result<File> {
+    #[expect(unsafe_code, reason = "an inherited descriptor is only a number")]
+    // SAFETY: the agent placed its files at these numbers, each is taken once, and nothing else in this process was
+    // opened before. If a number were not open, every use of the file fails.
+    let owned = unsafe { OwnedFd::from_raw_fd(fd) };
+    // Also tells whether it is open at all.
+    rustix::io::fcntl_setfd(&owned, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(owned.into())
+}
+
+fn host(what: &str, error: impl std::fmt::Display) -> Refusal {
+    Refusal::Host(format!("cannot {what}: {error}"))
+}
+
+fn workload(setup: &Setup) -> Result<Arc<Workload>, Refusal> {
+    let blobs = (FIRST_BLOB_FD..).zip(&setup.blobs).map(|(fd, blob)| {
+        let file = inherit(fd).map_err(|error| host("take over a blob", error))?;
+        let size = file.metadata().map_err(|error| host("examine a blob", error))?.len();
+        if size != blob.size.0 {
+            return Err(Refusal::Host(format!("/data/{} has {size} bytes instead of {}", blob.name, blob.size.0)));
+        }
+        Ok(Blob { name: blob.name.clone(), size, file })
+    });
+    Ok(Arc::new(Workload {
+        digest: setup.workload,
+        args: command_line(&setup.args),
+        limits: setup.limits,
+        blobs: blobs.collect::<Result<_, _>>()?,
+    }))
+}
+
+fn nan(setup: &Setup) -> FloatNan {
+    if setup.native_nan { FloatNan::Native } else { FloatNan::Canonical }
+}
+
+fn prepare_image(setup: &Setup, image: File) -> Result<Frame<'static>, Refusal> {
+    let workload = workload(setup)?;
+    // Once per device, so that what items read later is what was certified.
+    for (blob, wanted) in workload.blobs.iter().zip(&setup.blobs) {
+        let (digest, _) = digest_of(&blob.file).map_err(|error| host("read a blob", error))?;
+        if digest != wanted.digest {
+            return Err(Refusal::Host(format!("/data/{} is {digest}, not {}", blob.name, wanted.digest)));
+        }
+    }
+    let mut wasm = Vec::new();
+    let program = inherit(PROGRAM_FD).map_err(|error| host("take over the program", error))?;
+    let read = program.take(setup.program_size.0.saturating_add(1)).read_to_end(&mut wasm);
+    read.map_err(|error| host("read the program", error))?;
+    let digest = Digest::of(&wasm);
+    if digest != setup.program {
+        return Err(Refusal::Host(format!("the program is {digest}, not {}", setup.program)));
+    }
+
+    let engine = engine::engine(nan(setup), Cpu::Host).map_err(|error| host("start the engine", error))?;
+    let made = prepare(&engine, &workload, &wasm).map_err(|error| match error {
+        PrepareError::Initialiser { error, stderr } => Refusal::Initialiser(error, stderr),
+        PrepareError::Program(_) | PrepareError::Snapshot(_) | PrepareError::Compile(_) => {
+            Refusal::Program(error.to_string())
+        }
+        PrepareError::Host(_) | PrepareError::UnknownMeter(_) => Refusal::Host(error.to_string()),
+    })?;
+    let written = image.write_all_at(&made.bytes, 0).and_then(|()| image.sync_all());
+    written.map_err(|error| host("write the compiled program to the cache", error))?;
+    Ok(Frame::Prepared {
+        image: Digest::of(&made.bytes),
+        image_size: Bytes(made.bytes.len() as u64),
+        init_fuel: made.init_fuel,
+        cpu_us: cpu_us(),
+    })
+}
+
+fn load(setup: &Setup, image: File, digest: Digest, size: Bytes) -> Result<Program, Refusal> {
+    // Compiled code is run natively: a damaged image must not even be parsed.
+    let found = digest_of(&image).map_err(|error| host("read the cached image", error))?;
+    if found != (digest, size) {
+        return Err(Refusal::Image(format!("its digest is {}, not {digest}", found.0)));
+    }
+    let workload = workload(setup)?;
+    let engine = engine::engine(nan(setup), Cpu::Host).map_err(|error| host("start the engine", error))?;
+    #[expect(unsafe_code, reason = "loading compiled code is unsafe by nature")]
+    // SAFETY: the bytes are those that a runner of this device compiled (same digest), and nothing writes to a cached
+    // image once it has its name. The engine checks version, configuration and CPU features.
+    let module = unsafe { wasmtime::Module::deserialize_open_file(&engine, image) };
+    let module = module.map_err(|error| Refusal::Image(format!("{error:#}")))?;
+    Program::load(&engine, &module, workload).map_err(|error| host("link the program", error))
+}
+
+fn run_items(program: &Program, channel: &mut Channel) -> io::Result<()> {
+    let progress = inherit(PROGRESS_FD)?;
+    let mut started: u64 = 0;
+    let mut cpu_before = cpu_us();
+    loop {
+        match channel.receive()? {
+            None => return Ok(()),
+            Some(Frame::Item(item)) => {
+                let item = item.to_vec();
+                started += 1;
+                progress.write_all_at(&started.to_le_bytes(), 0)?;
+                let outcome = program.run(item).map_err(io::Error::other)?;
+                channel.send(&Frame::Outcome(outcome));
+                channel.flush_if_due()?;
+            }
+            Some(Frame::EndTask) => {
+                let cpu = cpu_us();
+                channel.send(&Frame::TaskDone { cpu_us: cpu - cpu_before });
+                channel.flush()?;
+                cpu_before = cpu;
+            }
+            Some(other) => return Err(unexpected(&other)),
+        }
+    }
+}
+
+fn unexpected(frame: &Frame<'_>) -> io::Error {
+    let name = format!("{frame:?}");
+    io::Error::other(format!("a frame that does not belong here: {}", name.split(['(', ' ']).next().unwrap_or("?")))
+}
+
+/// Microseconds of CPU that this process has used.
+fn cpu_us() -> u64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000
+}
+
+/// Frames on standard input and output, each buffered.
+struct Channel {
+    received: Vec<u8>,
+    consumed: usize,
+    filled: usize,
+    to_send: Vec<u8>,
+    flushed: Instant,
+}
+
+impl Channel {
+    fn new() -> Self {
+        Self { received: vec![0; 256 << 10], consumed: 0, filled: 0, to_send: Vec::new(), flushed: Instant::now() }
+    }
+
+    /// The next frame, or nothing at the end of input. Sends what waits before it blocks.
+    fn receive(&mut self) -> io::Result<Option<Frame<'_>>> {
+        loop {
+            if let Some(length) = complete(&self.received[self.consumed..self.filled]).map_err(io::Error::other)? {
+                let start = self.consumed;
+                self.consumed += length;
+                let frame = decode(&self.received[start..self.consumed]).map_err(io::Error::other)?;
+                return Ok(frame.map(|(frame, _)| frame));
+            }
+            self.flush()?;
+            self.make_room();
+            match rustix::io::read(io::stdin(), &mut self.received[self.filled..]) {
+                Ok(0) if self.filled == 0 => return Ok(None),
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => self.filled += read,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn make_room(&mut self) {
+        self.received.copy_within(self.consumed..self.filled, 0);
+        self.filled -= self.consumed;
+        self.consumed = 0;
+        if self.filled == self.received.len() {
+            let larger = self.received.len() * 2;
+            self.received.resize(larger, 0);
+        } else if self.filled == 0 && self.received.len() > 4 << 20 {
+            // A large item has passed; do not keep its size for ever.
+            self.received = vec![0; 256 << 10];
+        }
+    }
+
+    fn send(&mut self, frame: &Frame<'_>) {
+        encode(frame, &mut self.to_send);
+    }
+
+    fn flush_if_due(&mut self) -> io::Result<()> {
+        if self.to_send.len() >= FLUSH_BYTES || self.flushed.elapsed() >= FLUSH_AFTER {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let mut rest = self.to_send.as_slice();
+        while !rest.is_empty() {
+            match rustix::io::write(io::stdout(), rest) {
+                Ok(written) => rest = &rest[written..],
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.to_send.clear();
+        self.to_send.shrink_to(1 << 20);
+        self.flushed = Instant::now();
+        Ok(())
+    }
+}
