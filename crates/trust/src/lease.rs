@@ -33,14 +33,14 @@ impl LeaseAuthority for Ed25519Authority {
         SignedLease { lease: *lease, signature: self.0.sign(domain::LEASE, &lease.digest()) }
     }
 
-    /// Seals again and compares, which the deterministic signature allows: half the cost of verifying, and each report
-    /// and each lease held in each exchange is checked.
+    /// Seals again and compares, which the deterministic signature allows: a third of the cost of verifying, and each
+    /// report and each lease held in each exchange is checked.
     fn check(&self, lease: &SignedLease) -> bool {
         equal(&self.seal(&lease.lease).signature, &lease.signature)
     }
 }
 
-/// Seals by a keyed hash, some twenty times cheaper than [`Ed25519Authority`]. **For the simulator only**: nobody
+/// Seals by a keyed hash, far cheaper than [`Ed25519Authority`]. **For the simulator only**: nobody
 /// without the key can check such a lease, so a pool that gave them would ask its devices for blind trust.
 #[derive(Debug, Clone)]
 pub struct SimAuthority {

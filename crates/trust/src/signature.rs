@@ -168,7 +168,9 @@ mod tests {
 
         let other = SigningKey::from_seed([8; 32]).public();
         assert_eq!(verify(&other, "lease", &digest, &signature), Err(SignatureError::Mismatch));
-        assert_eq!(verify(&key.public(), "leas", &digest, &signature), Err(SignatureError::Mismatch));
+        for purpose in ["leas", "leasf", "", "lease "] {
+            assert_eq!(verify(&key.public(), purpose, &digest, &signature), Err(SignatureError::Mismatch), "{purpose}");
+        }
         assert_eq!(verify(&key.public(), "lease", &Digest::of(b"x"), &signature), Err(SignatureError::Mismatch));
         for place in 0..64 {
             for bit in 0..8 {
