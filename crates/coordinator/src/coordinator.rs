@@ -18,13 +18,15 @@ pub struct Config {
     pub adoption: Millis,
     /// A device whose connection broke is lost when it is not heard again for so long.
     pub gone_silence_max: Millis,
-    /// A task that failed on so many different devices, or twice as often on fewer, through what may be its own fault,
-    /// is given up. A program that cannot be started on so many devices ends its job.
+    /// A task that failed on so many different devices, or twice as often on fewer when no others are there, through
+    /// what may be its own fault, is given up. A program that cannot be started on so many devices, or twice as often
+    /// on fewer when no others are there, ends its job.
     pub blamed_devices_max: u32,
-    /// A task is given up after so many attempts of any kind, those that an owner ended not counted.
+    /// A task is given up after so many attempts of any kind, those that an owner ended not counted, unless a device is
+    /// there that has not tried it; after four times as many in any case.
     pub attempts_max: u32,
     /// How long a device stays away from a task, or from a job that it cannot start, after an attempt that failed
-    /// there.
+    /// there. Doubled with each further failure there, up to 128 times.
     pub avoid: Millis,
     /// The most leases a device may hold.
     pub leases_per_device_max: u32,
@@ -74,7 +76,12 @@ pub struct Coordinator {
     pub(crate) started: Timestamp,
     /// Jobs with smaller ids were there at the start: devices may already be at work on them.
     pub(crate) inherited: JobId,
+    /// The time that passed by the shell's clock, never backwards.
     pub(crate) now: Timestamp,
+    /// What the shell's clock said last.
+    clock: Timestamp,
+    /// The time of the last tick.
+    pub(crate) ticked: Timestamp,
 }
 
 impl Coordinator {
@@ -98,7 +105,9 @@ impl Coordinator {
             }
         }
         let inherited = JobId(catalog.next.job);
-        let coordinator = Self { config, pool, boot, authority, catalog, presence, started: now, inherited, now };
+        let (started, clock, ticked) = (now, now, now);
+        let coordinator =
+            Self { config, pool, boot, authority, catalog, presence, started, inherited, now, clock, ticked };
         let effects = coordinator.unfinished();
         (coordinator, effects)
     }
@@ -126,7 +135,8 @@ impl Coordinator {
     /// Takes one input. The caller commits `changes`, then releases `effects`; if the commit fails it drops this
     /// coordinator and loads another one.
     pub fn step(&mut self, context: Context, request: RequestId, input: Input) -> Step {
-        self.now = self.now.max(context.now);
+        self.now = self.now + context.now.since(self.clock);
+        self.clock = context.now;
         let mut draft = crate::draft::Draft::new(self, context.entropy, request);
         match input {
             Input::KeyCreate { name, account, role, secret_hash } => draft.key_create(name, account, role, secret_hash),

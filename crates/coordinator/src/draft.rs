@@ -3,7 +3,7 @@
 
 use crate::state::Presence;
 use crate::{Catalog, Change, Config, Coordinator, Effect, Reply, RequestId, Step};
-use caii_model::{Digest, Refusal, Timestamp};
+use caii_model::{Digest, Millis, Refusal, Timestamp};
 
 /// A step in the making.
 pub(crate) struct Draft<'a> {
@@ -45,6 +45,11 @@ impl<'a> Draft<'a> {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.coordinator.now
+    }
+
+    /// Notes a tick at this time and gives the time since the last one.
+    pub(crate) fn ticked(&mut self, now: Timestamp) -> Millis {
+        now.since(std::mem::replace(&mut self.coordinator.ticked, now))
     }
 
     /// Changes the durable part.

@@ -12,6 +12,9 @@ const HOLDING_MAX: usize = 4_096;
 const REPORTS_MAX: usize = 4_096;
 const READY_MAX: usize = 1_024;
 const SLOTS_MAX: u32 = 4_096;
+/// Ticks come four times a second. When they were further apart than this, the coordinator was not listening (a slow
+/// disk, a suspended machine, a clock that was set), and nobody's silence meant anything.
+const DEAF: Millis = Millis(2_000);
 
 impl Draft<'_> {
     pub(crate) fn exchange(&mut self, request: ExchangeRequest) {
@@ -120,7 +123,11 @@ impl Draft<'_> {
         let holding: BTreeSet<_> = request.holding.iter().map(|signed| signed.lease.id).collect();
         self.forget_unheld(device, &holding, request.settled_sequence);
 
-        let leases = self.grant(device, request.slots_free, request.sequence);
+        // Work in replies that the device had not seen when it spoke still takes room there.
+        let in_flight = self.present(device).leases.keys().filter(|id| !holding.contains(id)).count();
+        let slots_free = request.slots_free.saturating_sub(in_flight as u32);
+        self.present(device).slots_free = slots_free;
+        let leases = self.grant(device, slots_free, request.sequence);
         let wait = request.wait.min(self.config().wait_max);
         if acks.is_empty() && leases.is_empty() && dropped.is_empty() && wait > Millis(0) {
             let parked = Parked { request: self.request, sequence: request.sequence, until: now + wait };
@@ -189,8 +196,10 @@ impl Draft<'_> {
             Err(failure) => {
                 let attempts = work.attempts.get(&lease.task.index);
                 let counted = attempts.is_some_and(|attempts| attempts.iter().any(|a| a.lease == lease.id));
-                if counted || !work.open.contains(&lease.task.index) {
-                    self.presence().unlease(device, lease.id, false);
+                let open = work.open.contains(&lease.task.index);
+                if counted || !open {
+                    // A device that was lost and came back with its task has a counted lease on an open task.
+                    self.presence().unlease(device, lease.id, open);
                     return Ok(());
                 }
                 let mut failure = failure.clone();
@@ -298,6 +307,7 @@ impl Draft<'_> {
     }
 
     pub(crate) fn tick(&mut self) {
+        self.excuse_silence();
         self.lose_silent_devices();
         self.expire_leases();
         self.expire_jobs();
@@ -308,6 +318,17 @@ impl Draft<'_> {
         let due: Vec<DeviceId> = self.presence().present.iter().filter_map(due).collect();
         self.dispatch();
         due.into_iter().for_each(|device| self.answer_parked(device));
+    }
+
+    fn excuse_silence(&mut self) {
+        let now = self.now();
+        let since = self.ticked(now);
+        if since > DEAF {
+            for present in self.presence().present.values_mut() {
+                present.heard = now.min(present.heard + since);
+                present.gone = present.gone.map(|at| now.min(at + since));
+            }
+        }
     }
 
     fn lose_silent_devices(&mut self) {

@@ -9,7 +9,7 @@ use caii_model::{Bytes, TicketId};
 /// What the shell supplies with each input: the pure core has no clock and no randomness of its own.
 #[derive(Debug, Clone, Copy)]
 pub struct Context {
-    /// The shell's clock. Going backwards is tolerated: the coordinator uses the latest time that it has seen.
+    /// The shell's clock. When it is set back, the coordinator's time goes on from where it was.
     pub now: Timestamp,
     /// Fresh random bytes, different for each input.
     pub entropy: [u8; 32],

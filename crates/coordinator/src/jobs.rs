@@ -7,6 +7,12 @@ use crate::{Assembled, Attempt, Change, Coordinator, Effect, JobEnd, Reply, Tota
 use caii_model::*;
 use std::collections::BTreeSet;
 
+/// So many times [`Config::attempts_max`](crate::Config::attempts_max) attempts end a task even though a device is there
+/// that never tried it: it may never be free.
+const ATTEMPTS_FACTOR_MAX: usize = 4;
+/// Each attempt is kept until its job ends, so even those that owners ended have a limit.
+const ATTEMPTS_KEPT_MAX: usize = 1_000;
+
 impl Coordinator {
     /// What a coordinator that just started has to ask its shell for again.
     pub(crate) fn unfinished(&self) -> Vec<Effect> {
@@ -58,6 +64,9 @@ impl Draft<'_> {
             }
         }
         match (&spec.kind, spec.input, prepared) {
+            (JobKind::Sync { .. }, None, Some(prepared)) if prepared.tasks.is_empty() => {
+                Err(field("input", "it has no records".into()))
+            }
             (JobKind::Sync { .. }, None, Some(prepared)) => self.check_prepared(prepared),
             (JobKind::Batch { .. } | JobKind::Program { .. }, Some(file), None) => {
                 let meta = self.coordinator().file(Some(&spec.owner), file).ok_or(Refusal::FileUnknown(file))?;
@@ -199,7 +208,11 @@ impl Draft<'_> {
         self.stay_away(task, device, kind);
         let limit = self.config().blamed_devices_max;
         let work = self.work(task.job);
-        if kind == AttemptFailureKind::PreparationFailed && cannot_start(work, limit) {
+        let unable = work.attempts.values().flatten().filter(|attempt| attempt.failure.kind == kind);
+        if kind == AttemptFailureKind::PreparationFailed
+            && work.settled.is_empty()
+            && cannot_start(unable.clone(), limit, || self.somebody_else(unable))
+        {
             let reasons = work.attempts.values().flatten().rev().find(|attempt| attempt.failure.kind == kind);
             let detail = reasons.map_or_else(String::new, |attempt| attempt.failure.detail.clone());
             let error = InputError {
@@ -210,18 +223,32 @@ impl Draft<'_> {
             };
             return self.begin_ending(task.job, Ending::Failed { errors: vec![error] });
         }
-        if one_too_many(&work.attempts[&task.index], limit, self.config().attempts_max) {
+        let attempts = &work.attempts[&task.index];
+        if one_too_many(attempts, limit, self.config().attempts_max, || self.somebody_else(attempts.iter())) {
             self.record(Change::TaskGivenUp(task, self.now()));
             self.close(task);
         }
     }
 
+    /// Whether a device is there that none of these attempts was made on. What fails over and over on one device may
+    /// be that device's fault.
+    fn somebody_else<'a>(&self, attempts: impl Iterator<Item = &'a Attempt>) -> bool {
+        let tried: BTreeSet<_> = attempts.map(|attempt| attempt.device).collect();
+        let mut present = self.coordinator().presence.present.iter();
+        present.any(|(device, present)| present.slots > 0 && !tried.contains(device))
+    }
+
     fn stay_away(&mut self, task: TaskId, device: DeviceId, kind: AttemptFailureKind) {
-        let failed_before = self.work(task.job).attempts[&task.index].iter().filter(|a| a.device == device).count();
-        let until = self.now() + Millis(self.config().avoid.0.saturating_mul(failed_before as u64));
+        let failed = |a: &&Attempt| a.device == device && a.failure.kind != AttemptFailureKind::GivenBack;
+        let failures = self.work(task.job).attempts[&task.index].iter().filter(failed).count();
+        let longer = 1 << failures.saturating_sub(1).min(7);
+        let until = self.now() + Millis(self.config().avoid.0.saturating_mul(longer));
         let Some(present) = self.presence().present.get_mut(&device) else { return };
         match kind {
-            AttemptFailureKind::RunnerDied | AttemptFailureKind::ItemTooSlow | AttemptFailureKind::MalformedResult => {
+            AttemptFailureKind::RunnerDied
+            | AttemptFailureKind::ItemTooSlow
+            | AttemptFailureKind::MalformedResult
+            | AttemptFailureKind::GivenBack => {
                 present.avoid_tasks.insert(task, until);
             }
             AttemptFailureKind::PreparationFailed
@@ -229,10 +256,7 @@ impl Draft<'_> {
             | AttemptFailureKind::DiskFull => {
                 present.avoid_jobs.insert(task.job, until);
             }
-            AttemptFailureKind::DeviceLost
-            | AttemptFailureKind::DeviceForgot
-            | AttemptFailureKind::GivenBack
-            | AttemptFailureKind::LeaseExpired => {}
+            AttemptFailureKind::DeviceLost | AttemptFailureKind::DeviceForgot | AttemptFailureKind::LeaseExpired => {}
         }
     }
 
@@ -250,19 +274,33 @@ impl Draft<'_> {
     }
 }
 
-/// Whether a program that was never started anywhere has failed to start often enough.
-fn cannot_start(work: &Work, limit: u32) -> bool {
-    let failed = |attempt: &&Attempt| attempt.failure.kind == AttemptFailureKind::PreparationFailed;
-    let failures: Vec<_> = work.attempts.values().flatten().filter(failed).collect();
-    let devices: BTreeSet<_> = failures.iter().map(|attempt| attempt.device).collect();
-    work.settled.is_empty() && (devices.len() >= limit as usize || failures.len() >= 2 * limit as usize)
+/// Whether a program that was never started anywhere has failed to start often enough. All that a device held when it
+/// found out fails at the same time and is one failure.
+fn cannot_start<'a>(
+    failures: impl Iterator<Item = &'a Attempt>,
+    devices_max: u32,
+    somebody_else: impl FnOnce() -> bool,
+) -> bool {
+    let failures: BTreeSet<_> = failures.map(|attempt| (attempt.device, attempt.at)).collect();
+    let devices: BTreeSet<_> = failures.iter().map(|(device, _)| device).collect();
+    devices.len() >= devices_max as usize || (failures.len() >= 2 * devices_max as usize && !somebody_else())
 }
 
-fn one_too_many(attempts: &[Attempt], blamed_devices_max: u32, attempts_max: u32) -> bool {
+/// Whether a task has come to nothing often enough. One device alone decides that only when there is no other.
+fn one_too_many(
+    attempts: &[Attempt],
+    devices_max: u32,
+    attempts_max: u32,
+    somebody_else: impl FnOnce() -> bool,
+) -> bool {
     let blamed: Vec<_> = attempts.iter().filter(|attempt| attempt.failure.kind.blames_task()).collect();
     let devices: BTreeSet<_> = blamed.iter().map(|attempt| attempt.device).collect();
     let counted = attempts.iter().filter(|attempt| attempt.failure.kind != AttemptFailureKind::GivenBack).count();
-    devices.len() >= blamed_devices_max as usize
-        || blamed.len() >= 2 * blamed_devices_max as usize
-        || counted >= attempts_max as usize
+    if devices.len() >= devices_max as usize
+        || counted >= ATTEMPTS_FACTOR_MAX * attempts_max as usize
+        || attempts.len() >= ATTEMPTS_KEPT_MAX
+    {
+        return true;
+    }
+    (blamed.len() >= 2 * devices_max as usize || counted >= attempts_max as usize) && !somebody_else()
 }

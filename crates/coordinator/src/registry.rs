@@ -32,6 +32,9 @@ impl Draft<'_> {
     ) -> Result<Key, Refusal> {
         text("name", &name, 0, 100)?;
         room("keys", self.catalog().keys.len(), KEYS_MAX)?;
+        if self.catalog().keys.values().any(|key| key.secret_hash == secret_hash) {
+            return Err(field("secret", "another key has it; draw a new one".into()));
+        }
         let id = KeyId(self.catalog().next.key);
         let key = Key { id, name, account, role, secret_hash, created: self.now(), revoked: None };
         self.record(Change::KeyCreated(key.clone()));
@@ -67,6 +70,9 @@ impl Draft<'_> {
         uses_max: u32,
     ) -> Result<Ticket, Refusal> {
         room("tickets", self.catalog().tickets.len(), TICKETS_MAX)?;
+        if self.catalog().tickets_by_hash.contains_key(&secret_hash) {
+            return Err(field("secret", "another ticket has it; draw a new one".into()));
+        }
         if !(1..=TICKET_USES_MAX).contains(&uses_max) {
             return Err(field("uses", format!("give a number from 1 to {TICKET_USES_MAX}")));
         }
