@@ -119,7 +119,7 @@ impl Demo {
         println!("whole demo   {:.1} s", started.elapsed().as_secs_f64());
 
         step("What the embeddings know: the sentences nearest to one of them");
-        self.caii(&["embeddings", "nearest", &requests, &results, "--like", "ship", "-k", "5"])?;
+        self.caii(&["embeddings", "nearest", &requests, &results, "--like", "waterfall:", "-k", "5"])?;
         self.caii(&["device", "list"])?;
         println!();
         println!("Look further (the demo's pool has ended; `caii pool up` starts one of your own):");
