@@ -210,16 +210,16 @@ impl Rows {
                 })
             }
             Change::TaskSettled(task, settled) => {
-                let job = self.open_job(task.job)?;
+                let job = self.prepared_job(task.job)?;
                 insert_new(&mut job.settled, task.index, settled, "the task is settled")?;
-                undo_job(task.job, move |job| drop(job.settled.remove(&task.index)))
+                undo_job(task.job, move |job| _ = job.settled.remove(&task.index))
             }
             Change::AttemptFailed(task, attempt) => {
-                self.open_job(task.job)?.attempts.push((task.index, attempt));
+                self.prepared_job(task.job)?.attempts.push((task.index, attempt));
                 undo_job(task.job, |job| drop(job.attempts.pop()))
             }
             Change::TaskGivenUp(task, at) => {
-                let job = self.open_job(task.job)?;
+                let job = self.prepared_job(task.job)?;
                 insert_new(&mut job.given_up, task.index, at, "the task is given up")?;
                 undo_job(task.job, move |job| _ = job.given_up.remove(&task.index))
             }
@@ -230,7 +230,8 @@ impl Rows {
             Change::JobEnded(id, end) => {
                 let record = &mut self.open_job(id)?.record;
                 let before = record.ending.clone();
-                record.ending.get_or_insert_with(|| (end.ending.clone(), end.at));
+                let since = before.as_ref().map_or(end.at, |(_, since)| *since);
+                record.ending = Some((end.ending.clone(), since));
                 record.end = Some(end);
                 undo_job(id, |job| (job.record.end, job.record.ending) = (None, before))
             }
@@ -239,6 +240,10 @@ impl Rows {
 
     fn open_job(&mut self, id: JobId) -> Result<&mut JobRow, &'static str> {
         self.jobs.get_mut(&id).filter(|job| job.record.end.is_none()).ok_or("no job of this id is open")
+    }
+
+    fn prepared_job(&mut self, id: JobId) -> Result<&mut JobRow, &'static str> {
+        self.jobs.get_mut(&id).filter(|job| job.prepared.is_some()).ok_or("no job of this id is prepared")
     }
 }
 

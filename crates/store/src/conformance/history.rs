@@ -1,0 +1,104 @@
+//! The plainest store: the list of all changes, searched from the start for every answer.
+
+use crate::JobQuery;
+use caii_coordinator::{Attempt, Catalog, Change, JobRecord};
+use caii_model::*;
+
+#[derive(Default, Clone)]
+pub(crate) struct History {
+    log: Vec<Change>,
+}
+
+impl History {
+    pub(crate) fn commit(&mut self, changes: Vec<Change>) {
+        self.log.extend(changes);
+    }
+
+    pub(crate) fn catalog(&self) -> Catalog {
+        let mut catalog = Catalog::default();
+        self.log.iter().for_each(|change| catalog.apply(change));
+        catalog
+    }
+
+    /// Whether the change is about what need not be loaded any more.
+    pub(super) fn is_over(&self, change: &Change) -> bool {
+        let ended = |id: &JobId| self.log.iter().any(|done| matches!(done, Change::JobEnded(ended, _) if ended == id));
+        match change {
+            Change::JobSubmitted(id, ..) | Change::JobPrepared(id, ..) | Change::JobEnding(id, ..) => ended(id),
+            Change::TaskSettled(task, _) | Change::AttemptFailed(task, _) | Change::TaskGivenUp(task, _) => {
+                ended(&task.job)
+            }
+            Change::FileCreated(file) => {
+                self.log.iter().any(|done| matches!(done, Change::FileDeleted(id, _) if *id == file.id))
+            }
+            Change::ModelRemoved(_) | Change::FileDeleted(..) | Change::JobEnded(..) => true,
+            _ => false,
+        }
+    }
+
+    pub(super) fn job(&self, id: JobId) -> Option<JobRecord> {
+        let mut record = None;
+        for change in &self.log {
+            match (change, &mut record) {
+                (Change::JobSubmitted(job, spec, at), None) if *job == id => {
+                    record = Some(JobRecord {
+                        id,
+                        spec: spec.clone(),
+                        submitted: *at,
+                        prepared: None,
+                        blob: None,
+                        ending: None,
+                        end: None,
+                    });
+                }
+                (Change::JobPrepared(job, prepared, at), Some(record)) if *job == id => {
+                    (record.prepared, record.blob) = (Some(*at), Some(prepared.blob));
+                }
+                (Change::JobEnding(job, ending, at), Some(record)) if *job == id => {
+                    record.ending = Some((ending.clone(), *at));
+                }
+                (Change::JobEnded(job, end), Some(record)) if *job == id => {
+                    let since = record.ending.as_ref().map_or(end.at, |(_, since)| *since);
+                    record.ending = Some((end.ending.clone(), since));
+                    record.end = Some(end.clone());
+                }
+                _ => {}
+            }
+        }
+        record
+    }
+
+    pub(super) fn jobs(&self, query: &JobQuery) -> Vec<JobRecord> {
+        let submitted = self.log.iter().filter_map(|change| match change {
+            Change::JobSubmitted(id, ..) => self.job(*id),
+            _ => None,
+        });
+        let mut jobs: Vec<_> = submitted
+            .filter(|job| query.owner.as_ref().is_none_or(|owner| job.spec.owner == *owner))
+            .filter(|job| query.before.is_none_or(|before| job.id < before))
+            .filter(|job| !matches!(job.spec.kind, JobKind::Sync { .. }))
+            .filter(|job| !query.batches_only || matches!(job.spec.kind, JobKind::Batch { .. }))
+            .collect();
+        jobs.sort_by_key(|job| std::cmp::Reverse(job.id));
+        jobs.truncate(query.limit.min(1_000));
+        jobs
+    }
+
+    pub(super) fn attempts(&self, job: JobId, limit: usize) -> Vec<(TaskIndex, Attempt)> {
+        let attempts = self.log.iter().filter_map(|change| match change {
+            Change::AttemptFailed(task, attempt) if task.job == job => Some((task.index, attempt.clone())),
+            _ => None,
+        });
+        attempts.take(limit).collect()
+    }
+
+    pub(super) fn settled(&self, job: JobId) -> Vec<(TaskIndex, Settled)> {
+        let settled = self.log.iter().filter_map(|change| match change {
+            Change::TaskSettled(task, settled) if task.job == job => Some((task.index, settled.clone())),
+            _ => None,
+        });
+        let mut settled: Vec<_> = settled.collect();
+        settled.sort_by_key(|(task, _)| *task);
+        settled
+    }
+}

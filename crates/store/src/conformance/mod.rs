@@ -1,0 +1,179 @@
+//! One suite for every store: random histories, compared with the plainest model of what a store is.
+//!
+//! A store that fails to keep any promise of [`Store`] must fail here; `broken.rs` shows for several that it does.
+
+mod broken;
+mod history;
+pub(crate) mod script;
+
+use crate::{Epoch, JobQuery, Store, StoreError};
+use caii_coordinator::Catalog;
+use caii_model::{Account, JobId};
+pub(crate) use history::History;
+use script::{Random, Script};
+
+/// Opens one more handle to the same pool, as another process would. The first call makes the pool.
+pub(crate) type Open<'a> = &'a mut dyn FnMut() -> Box<dyn Store>;
+
+/// How many histories a store that syncs to disk is put to, and how long each is.
+pub(crate) const SEEDS_FEW: u64 = 12;
+pub(crate) const STEPS: usize = 60;
+
+/// Runs a history of so many commits against a new pool. What it says on failure names the commit.
+pub(crate) fn check(seed: u64, commits: usize, open: Open<'_>) -> Result<(), String> {
+    let mut run = Run::start(seed, open)?;
+    for number in 0..commits {
+        let step = match run.random.below(10) {
+            0 => run.depose(open),
+            1 => run.reopen(open),
+            2 | 3 => run.contradict(),
+            _ => run.commit(),
+        };
+        step.map_err(|problem| format!("seed {seed}, step {number}: {problem}"))?;
+    }
+    run.compare().and_then(|()| run.compare_queries()).map_err(|problem| format!("seed {seed}, at the end: {problem}"))
+}
+
+struct Run {
+    random: Random,
+    script: Script,
+    history: History,
+    store: Box<dyn Store>,
+    epoch: Epoch,
+}
+
+impl Run {
+    fn start(seed: u64, open: Open<'_>) -> Result<Self, String> {
+        let mut store = open();
+        if store.load().map_err(text)? != crate::Snapshot::default() {
+            return Err("a new pool is not empty".into());
+        }
+        let epoch = store.acquire().map_err(text)?;
+        if epoch != Epoch(1) {
+            return Err(format!("the first epoch is {epoch}"));
+        }
+        Ok(Self { random: Random::new(seed), script: Script::new(seed), history: History::default(), store, epoch })
+    }
+
+    fn commit(&mut self) -> Result<(), String> {
+        let changes = self.script.changes();
+        self.store.commit(self.epoch, &changes).map_err(text)?;
+        self.history.commit(changes);
+        match self.random.below(4) {
+            0 => self.compare(),
+            1 => self.compare_queries(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Another handle takes over; the old one may change nothing any more, and may still read.
+    fn depose(&mut self, open: Open<'_>) -> Result<(), String> {
+        let mut successor = open();
+        let epoch = successor.acquire().map_err(text)?;
+        if epoch <= self.epoch {
+            return Err(format!("epoch {epoch} follows {}", self.epoch));
+        }
+        for changes in [self.script.clone().changes(), Vec::new()] {
+            match self.store.commit(self.epoch, &changes) {
+                Err(StoreError::Deposed { ours, current }) if (ours, current) == (self.epoch, epoch) => {}
+                other => return Err(format!("a deposed store's commit gave {other:?}")),
+            }
+        }
+        self.compare()?;
+        (self.store, self.epoch) = (successor, epoch);
+        self.compare()
+    }
+
+    /// The only handle goes and comes back; the epoch is still its own.
+    fn reopen(&mut self, open: Open<'_>) -> Result<(), String> {
+        self.store = open();
+        self.compare()?;
+        self.compare_queries()
+    }
+
+    /// A commit in which one change does not fit is refused whole.
+    fn contradict(&mut self) -> Result<(), String> {
+        // The next commit will use the ids that these changes use, so nothing of them may stay.
+        let mut changes = self.script.clone().changes();
+        let place = self.random.below(changes.len() as u64 + 1) as usize;
+        let Some(wrong) = self.script.contradiction(&mut self.random) else { return Ok(()) };
+        changes.insert(place, wrong.clone());
+        match self.store.commit(self.epoch, &changes) {
+            Err(StoreError::Contradiction { .. }) => {}
+            other => return Err(format!("a contradiction, {wrong:?}, gave {other:?}")),
+        }
+        self.compare()?;
+        self.compare_queries()
+    }
+
+    fn compare(&mut self) -> Result<(), String> {
+        let snapshot = self.store.load().map_err(text)?;
+        let mut rebuilt = Catalog::default();
+        for change in &snapshot.changes {
+            if self.history.is_over(change) {
+                return Err(format!("loaded what is over: {change:?}"));
+            }
+            rebuilt.apply(change);
+        }
+        rebuilt.reserve_ids(snapshot.next);
+        let live = self.history.catalog();
+        if rebuilt != live {
+            return Err(format!("the catalog is not rebuilt:\n{rebuilt:?}\nis not\n{live:?}"));
+        }
+        Ok(())
+    }
+
+    fn compare_queries(&mut self) -> Result<(), String> {
+        let queries = self.queries();
+        for query in queries {
+            equal(&query, self.store.jobs(&query).map_err(text)?, self.history.jobs(&query))?;
+        }
+        for id in (0..=self.script.jobs_submitted() + 1).map(JobId) {
+            equal(&id, self.store.job(id).map_err(text)?, self.history.job(id))?;
+            equal(&id, self.store.settled(id).map_err(text)?, self.history.settled(id))?;
+            for limit in [0, 2, usize::MAX] {
+                let attempts = self.store.attempts(id, limit).map_err(text)?;
+                equal(&(id, limit), attempts, self.history.attempts(id, limit))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn queries(&mut self) -> Vec<JobQuery> {
+        let before = JobId(self.random.below(self.script.jobs_submitted() + 2));
+        let owners = [None, Some(Script::ACCOUNTS[0]), Some(Script::ACCOUNTS[1]), Some("nobody")];
+        let mut queries = Vec::new();
+        for owner in owners.map(|name| name.and_then(Account::new)) {
+            for before in [None, Some(before), Some(JobId(u64::MAX))] {
+                for batches_only in [false, true] {
+                    for limit in [0, 3, usize::MAX] {
+                        queries.push(JobQuery { owner: owner.clone(), before, batches_only, limit });
+                    }
+                }
+            }
+        }
+        queries
+    }
+}
+
+fn equal<T: PartialEq + std::fmt::Debug>(what: &dyn std::fmt::Debug, found: T, expected: T) -> Result<(), String> {
+    match found == expected {
+        true => Ok(()),
+        false => Err(format!("{what:?} gave\n{found:?}\nand not\n{expected:?}")),
+    }
+}
+
+fn text(error: StoreError) -> String {
+    match std::error::Error::source(&error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+#[test]
+fn the_store_in_memory_conforms() {
+    for seed in 0..300 {
+        let pool = crate::MemoryStore::new();
+        check(seed, STEPS, &mut || Box::new(pool.clone())).unwrap();
+    }
+}

@@ -1,0 +1,99 @@
+//! The words that stand for closed enums in rows. They are stored: a word never changes its meaning.
+
+use caii_model::{AttemptFailureKind, Ending, Endpoint, FilePurpose, JobKind, Role};
+
+/// An enum whose variants are stored as words.
+pub(crate) trait Named: Copy + 'static {
+    /// Every variant.
+    const ALL: &'static [Self];
+
+    /// The word for it.
+    fn name(self) -> &'static str;
+
+    /// What the word stands for.
+    fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|variant| variant.name() == name)
+    }
+}
+
+impl Named for Role {
+    const ALL: &'static [Self] = &[Self::Admin, Self::Requester];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Requester => "requester",
+        }
+    }
+}
+
+impl Named for FilePurpose {
+    const ALL: &'static [Self] = &[Self::Batch, Self::BatchOutput, Self::UserData];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Batch => "batch",
+            Self::BatchOutput => "batch_output",
+            Self::UserData => "user_data",
+        }
+    }
+}
+
+impl Named for Endpoint {
+    const ALL: &'static [Self] = &[Self::Embeddings];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Embeddings => "embeddings",
+        }
+    }
+}
+
+impl Named for AttemptFailureKind {
+    const ALL: &'static [Self] = &[
+        Self::DeviceLost,
+        Self::DeviceForgot,
+        Self::GivenBack,
+        Self::LeaseExpired,
+        Self::RunnerDied,
+        Self::ItemTooSlow,
+        Self::PreparationFailed,
+        Self::BlobUnavailable,
+        Self::DiskFull,
+        Self::MalformedResult,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::DeviceLost => "device_lost",
+            Self::DeviceForgot => "device_forgot",
+            Self::GivenBack => "given_back",
+            Self::LeaseExpired => "lease_expired",
+            Self::RunnerDied => "runner_died",
+            Self::ItemTooSlow => "item_too_slow",
+            Self::PreparationFailed => "preparation_failed",
+            Self::BlobUnavailable => "blob_unavailable",
+            Self::DiskFull => "disk_full",
+            Self::MalformedResult => "malformed_result",
+        }
+    }
+}
+
+/// The word for a kind of job; its details are kept beside it.
+pub(crate) fn job_kind_name(kind: &JobKind) -> &'static str {
+    match kind {
+        JobKind::Program { .. } => "program",
+        JobKind::Batch { .. } => "batch",
+        JobKind::Sync { .. } => "sync",
+    }
+}
+
+/// The word for an ending; its details are kept beside it.
+pub(crate) fn ending_name(ending: &Ending) -> &'static str {
+    match ending {
+        Ending::Completed => "completed",
+        Ending::Cancelled => "cancelled",
+        Ending::Expired => "expired",
+        Ending::Failed { .. } => "failed",
+    }
+}
