@@ -12,8 +12,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 const RUNS: usize = 5;
-const TASKS_PER_COMMIT: u32 = 100;
-const COMMITS: u32 = 200;
+/// Of each run, whatever the number of commits.
+const TASKS: u32 = 20_000;
 
 fn main() {
     let directory = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
@@ -21,7 +21,9 @@ fn main() {
     let directory = tempfile::tempdir_in(directory).expect("the directory can be written");
     let sync = sync(directory.path());
     println!("write 16 KiB and fdatasync: {:.2} ms", sync.as_secs_f64() * 1e3);
-    commits(directory.path(), sync);
+    for tasks_per_commit in [100, 1_000] {
+        commits(directory.path(), tasks_per_commit, sync);
+    }
     blobs(directory.path());
 }
 
@@ -38,20 +40,20 @@ fn sync(directory: &Path) -> Duration {
     times[times.len() / 2]
 }
 
-fn commits(directory: &Path, sync: Duration) {
-    let runs: Vec<_> = (0..RUNS).map(|run| commit_run(&directory.join(format!("{run}.db")))).collect();
-    let tasks = f64::from(COMMITS * TASKS_PER_COMMIT);
+fn commits(directory: &Path, tasks_per_commit: u32, sync: Duration) {
+    let path = |run: usize| directory.join(format!("{tasks_per_commit}-{run}.db"));
+    let runs: Vec<_> = (0..RUNS).map(|run| commit_run(&path(run), tasks_per_commit)).collect();
     let (wall, cpu) = (median(&runs, |run| run.wall), median(&runs, |run| run.cpu));
-    let beside_syncs = wall - sync.as_secs_f64() * f64::from(COMMITS);
+    let commits = f64::from(TASKS / tasks_per_commit);
     println!(
-        "commits of {TASKS_PER_COMMIT} settled tasks: {:.0} tasks/s, {:.1} us of CPU a task, {:.2} ms a commit \
+        "commits of {tasks_per_commit} settled tasks: {:.0} tasks/s, {:.1} us of CPU a task, {:.2} ms a commit \
          ({:.2} ms beside one bare sync each)",
-        tasks / wall,
-        cpu * 1e6 / tasks,
-        wall * 1e3 / f64::from(COMMITS),
-        beside_syncs * 1e3 / f64::from(COMMITS),
+        f64::from(TASKS) / wall,
+        cpu * 1e6 / f64::from(TASKS),
+        wall * 1e3 / commits,
+        (wall / commits - sync.as_secs_f64()) * 1e3,
     );
-    println!("loading an open job of {tasks:.0} settled tasks: {:.0} ms", median(&runs, |run| run.load) * 1e3);
+    println!("loading an open job of {TASKS} settled tasks: {:.0} ms", median(&runs, |run| run.load) * 1e3);
 }
 
 struct Run {
@@ -60,31 +62,34 @@ struct Run {
     load: f64,
 }
 
-fn commit_run(path: &Path) -> Run {
+fn commit_run(path: &Path, tasks_per_commit: u32) -> Run {
     let mut store = SqliteStore::open(path).expect("the store opens");
     let epoch = store.acquire().expect("nobody else has it");
     let job = JobId(1);
-    store.commit(epoch, &[submitted(job), prepared(job, COMMITS * TASKS_PER_COMMIT)]).expect("the job is committed");
-    let commits: Vec<Vec<Change>> = (0..COMMITS)
-        .map(|commit| (0..TASKS_PER_COMMIT).map(|task| settled(job, commit * TASKS_PER_COMMIT + task)).collect())
-        .collect();
+    store.commit(epoch, &[submitted(job), prepared(job, TASKS)]).expect("the job is committed");
+    let tasks: Vec<Change> = (0..TASKS).map(|task| settled(job, task)).collect();
     let (start, cpu) = (Instant::now(), cpu());
-    for changes in &commits {
+    for changes in tasks.chunks(tasks_per_commit as usize) {
         store.commit(epoch, changes).expect("the tasks are committed");
     }
     let (wall, cpu) = (start.elapsed().as_secs_f64(), self::cpu() - cpu);
     let start = Instant::now();
     let snapshot = store.load().expect("it loads");
-    assert_eq!(snapshot.changes.len(), 2 + (COMMITS * TASKS_PER_COMMIT) as usize);
+    assert_eq!(snapshot.changes.len(), 2 + TASKS as usize);
     Run { wall, cpu, load: start.elapsed().as_secs_f64() }
 }
 
 fn blobs(directory: &Path) {
     let blobs = LocalBlobs::open(&directory.join("blobs")).expect("the blobs open");
     let mut seed = 0;
-    for (threads, puts, group, len) in
-        [(1, 50, 1, 4096), (16, 50, 1, 4096), (64, 50, 1, 4096), (1, 20, 64, 4096), (1, 20, 1, 1 << 20)]
-    {
+    for (threads, puts, group, len) in [
+        (1, 50, 1, 4096),
+        (16, 50, 1, 4096),
+        (64, 50, 1, 4096),
+        (1, 20, 64, 4096),
+        (1, 20, 64, 256),
+        (1, 20, 1, 1 << 20),
+    ] {
         let runs: Vec<_> = (0..RUNS)
             .map(|_| {
                 seed += 1;

@@ -47,7 +47,7 @@ type Done = Swept;
 impl SmallBlobs {
     pub(super) fn open(path: &Path) -> Result<Self, BlobError> {
         let open = || {
-            let writer = connect(path, BUSY_MAX)?;
+            let writer = connect(path, BUSY_MAX, |_| Ok(()))?;
             writer.execute_batch(
                 "CREATE TABLE IF NOT EXISTS blobs (
                      digest BLOB PRIMARY KEY,
@@ -55,7 +55,7 @@ impl SmallBlobs {
                      content BLOB NOT NULL
                  ) STRICT",
             )?;
-            Ok((writer, connect(path, BUSY_MAX)?))
+            Ok((writer, connect(path, BUSY_MAX, |_| Ok(()))?))
         };
         let (writer, reader) = open().map_err(|fault| failed("open the small blobs", path, fault))?;
         let (requests, queue) = sync_channel(QUEUE_MAX);

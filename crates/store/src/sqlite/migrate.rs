@@ -37,23 +37,30 @@ pub(super) fn migrate_to(db: &mut Connection, path: &Path, migrations: &[&str]) 
     run().map_err(fail)
 }
 
-/// The database's schema; 0 for an empty one, which this also marks as a pool's.
-fn version(transaction: &Transaction<'_>) -> Result<u32, Fault> {
-    let mark: i32 = transaction.query_row("PRAGMA application_id", [], |row| row.get(0))?;
-    let table = transaction.query_row("SELECT 1 FROM sqlite_schema LIMIT 1", [], |_| Ok(())).optional()?;
+/// Refuses a database that is neither a pool's nor empty.
+pub(super) fn check_mark(db: &Connection) -> Result<(), Fault> {
+    is_marked(db).map(drop)
+}
+
+fn is_marked(db: &Connection) -> Result<bool, Fault> {
+    let mark: i32 = db.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let table = db.query_row("SELECT 1 FROM sqlite_schema LIMIT 1", [], |_| Ok(())).optional()?;
     match (mark, table) {
-        (APPLICATION_ID, Some(())) => {
-            Ok(transaction.query_row("SELECT coalesce(max(version), 0) FROM schema", [], |row| row.get(0))?)
-        }
-        (0, None) => {
-            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-            transaction
-                .execute_batch("CREATE TABLE schema (version INTEGER PRIMARY KEY, applied INTEGER NOT NULL) STRICT")?;
-            Ok(0)
-        }
+        (APPLICATION_ID, Some(())) => Ok(true),
+        (0, None) => Ok(false),
         (mark, _) => {
             let problem = format!("{mark:#010x}, the mark of another program's database");
             Err(BadRow { column: "application_id".to_owned(), problem }.into())
         }
     }
+}
+
+/// The database's schema; 0 for an empty one, which this also marks as a pool's.
+fn version(transaction: &Transaction<'_>) -> Result<u32, Fault> {
+    if is_marked(transaction)? {
+        return Ok(transaction.query_row("SELECT coalesce(max(version), 0) FROM schema", [], |row| row.get(0))?);
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.execute_batch("CREATE TABLE schema (version INTEGER PRIMARY KEY, applied INTEGER NOT NULL) STRICT")?;
+    Ok(0)
 }

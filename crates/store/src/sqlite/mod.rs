@@ -31,8 +31,8 @@ impl SqliteStore {
     ///
     /// Two processes should not do so at once; if they do, only the one that called [`Store::acquire`] last can write.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let fail = |fault: Fault| fault.at("open the pool's database", path);
-        let mut db = connect(path, BUSY_MAX).map_err(fail)?;
+        let mut db =
+            connect(path, BUSY_MAX, migrate::check_mark).map_err(|fault| fault.at("open the pool's database", path))?;
         migrate::migrate(&mut db, path)?;
         Ok(Self { db, path: path.to_owned() })
     }
@@ -108,11 +108,17 @@ impl Store for SqliteStore {
     }
 }
 
-/// A connection with the settings that durability rests on.
-pub(crate) fn connect(path: &Path, busy: Duration) -> Result<Connection, Fault> {
+/// A connection with the settings that durability rests on. They are written into the file, so `check` goes first: it
+/// refuses what is not ours.
+pub(crate) fn connect(
+    path: &Path,
+    busy: Duration,
+    check: fn(&Connection) -> Result<(), Fault>,
+) -> Result<Connection, Fault> {
     let new = !path.exists();
     let db = Connection::open(path)?;
     db.busy_timeout(busy)?;
+    check(&db)?;
     let mode: String = db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
         return Err(Fault::NoWriteAheadLog(mode));
