@@ -14,6 +14,7 @@ command -v python3 >/dev/null || missing+=(python3)
 python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
 if [ "${1:-}" = --tests ]; then
   command -v npm >/dev/null || missing+=(nodejs npm)
+  command -v faketime >/dev/null || missing+=(faketime)
   python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
 fi
 if [ ${#missing[@]} -gt 0 ]; then
