@@ -61,7 +61,10 @@ build_rust() { # NAME PACKAGE DIRECTORY
   cargo_home="${CARGO_HOME:-$HOME/.cargo}"
   # No relaxed SIMD, whose results may differ between machines; paths are renamed because panics quote them.
   flags="-Ctarget-feature=+simd128,-relaxed-simd${sep}--remap-path-prefix=$guests=/guests"
-  flags+="${sep}--remap-path-prefix=$cargo_home=/cargo${sep}--remap-path-prefix=$("$GUEST_RUSTC" --print sysroot)=/rust"
+  # The library's sources, where they are installed, under the name that they have where they are not.
+  flags+="${sep}--remap-path-prefix=$cargo_home=/cargo"
+  flags+="${sep}--remap-path-prefix=$("$GUEST_RUSTC" --print sysroot)/lib/rustlib/src/rust=/rustc/$GUEST_RUST_COMMIT"
+  flags+="${sep}--remap-path-prefix=/usr/src/rustc-$GUEST_RUST_RELEASE=/rustc/$GUEST_RUST_COMMIT"
   local extra=()
   if [ "$GUEST_RUST_KIND" = debian ]; then
     extra=(-Zbuild-std=std,panic_abort)
@@ -90,8 +93,9 @@ build_c() { # NAME FILE
   mkdir -p "$build/guests-target"
   (
     cd "$guests"
-    clang --target=wasm32-wasi --sysroot=/usr -std=c17 -O2 -Wall -Wextra -Werror \
-      -Wl,--strip-all "$file" -o "$build/guests-target/$name.wasm"
+    # The stack first, so that overflowing it traps instead of overwriting data; Rust does the same.
+    clang --target=wasm32-wasi --sysroot=/usr -std=gnu17 -O2 -Wall -Wextra -Werror \
+      -Wl,--strip-all -Wl,--stack-first -Wl,-z,stack-size=1048576 "$file" -o "$build/guests-target/$name.wasm"
   )
   install_as "$build/guests-target/$name.wasm" "$name" "$key_now"
 }

@@ -10,6 +10,7 @@ repo=$(cd "$(dirname "$0")/.." && pwd)
 out="${CAII_BUILD_DIR:-$repo/build}/guests"
 env_file="$out/toolchain.env"
 target=wasm32-wasip1
+script=$(sha256sum "$0" | cut -d' ' -f1)
 # Seconds that rustup gets to fetch the target (about 25 MB) before Debian's compiler is used instead.
 rustup_seconds="${CAII_RUSTUP_SECONDS:-180}"
 
@@ -57,7 +58,8 @@ if [ -f "$env_file" ]; then
   # shellcheck source=/dev/null
   . "$env_file"
   # The versions are part of every cache key, so a compiler that was upgraded since must not pass for the old one.
-  if [ "$("$GUEST_RUSTC" -vV 2>/dev/null | tr '\n' ' ')" = "$GUEST_RUST_VERSION" ] && find_c &&
+  if [ "${GUEST_SCRIPT:-}" = "$script" ] && find_c &&
+    [ "$("$GUEST_RUSTC" -vV 2>/dev/null | tr '\n' ' ')" = "$GUEST_RUST_VERSION" ] &&
     [ "$(clang --version | head -n 1)" = "$GUEST_C_VERSION" ]; then
     exit 0
   fi
@@ -90,11 +92,14 @@ linker=$(find_linker)
 [ -n "$linker" ] || fail "there is no linker for WebAssembly (rust-lld or wasm-ld)"
 
 {
+  printf 'GUEST_SCRIPT=%q\n' "$script"
   printf 'GUEST_RUST_KIND=%q\n' "$kind"
   printf 'GUEST_RUSTC=%q\n' "$rustc"
   printf 'GUEST_CARGO=%q\n' "$cargo"
   printf 'GUEST_LINKER=%q\n' "$linker"
   printf 'GUEST_RUST_VERSION=%q\n' "$("$rustc" -vV | tr '\n' ' ')"
+  printf 'GUEST_RUST_COMMIT=%q\n' "$("$rustc" -vV | sed -n 's/^commit-hash: //p')"
+  printf 'GUEST_RUST_RELEASE=%q\n' "$("$rustc" -vV | sed -n 's/^release: //p')"
   printf 'GUEST_LINKER_VERSION=%q\n' "$("$linker" -flavor wasm --version 2>/dev/null || "$linker" --version)"
   printf 'GUEST_C_VERSION=%q\n' "$(clang --version | head -n 1)"
 } >"$env_file.new"

@@ -454,6 +454,11 @@ mod tests {
         let (error, stderr) =
             failed("(call $write (i32.const 2) (i32.const 32) (i32.const 4)) (call $proc_exit (i32.const 9))");
         assert_eq!((error, stderr.as_slice()), (ItemError::Exit(9), &b"blob"[..]));
+        // It wants 64 MiB, gets none and writes there.
+        match prepare_with(&large(), |_| {}) {
+            Err(PrepareError::Initialiser { error, .. }) => assert_eq!(error, ItemError::Trap(TrapKind::OutOfBounds)),
+            other => panic!("{other:?}"),
+        }
         // Even a success that leaves early leaves nothing to take a snapshot of.
         assert_eq!(failed("(call $proc_exit (i32.const 0))").0, ItemError::Exit(0));
     }

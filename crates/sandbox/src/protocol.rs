@@ -509,13 +509,10 @@ mod tests {
             bytes[at] = value;
             let _ = decode(&bytes);
             // A wrong length must never reach beyond the frame either.
-            bytes[..4].copy_from_slice(&(u32::try_from(frame_len(&bytes)).unwrap()).to_le_bytes());
+            let length = u32::try_from(bytes.len() - 4).unwrap();
+            bytes[..4].copy_from_slice(&length.to_le_bytes());
             let _ = decode(&bytes);
         }
-    }
-
-    fn frame_len(bytes: &[u8]) -> usize {
-        bytes.len() - 4
     }
 
     #[test]

@@ -932,7 +932,7 @@ mod tests {
         let workload = Workload { digest: Digest::of(b""), args: vec![], limits: Limits::default(), blobs: vec![] };
         let mut store = wasmtime::Store::new(&engine, Guest::initialiser(Arc::new(workload)));
         for name in names {
-            let function = linker.get(&mut store, MODULE, name).and_then(Extern::into_func).expect(name);
+            let function = linker.get(&mut store, MODULE, name).unwrap().into_func().expect(name);
             let ty = function.ty(&store);
             let (params, results) = signature(MODULE, name).unwrap();
             let same = |found: wasmtime::ValType, wanted: &ValType| match wanted {

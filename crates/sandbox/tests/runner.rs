@@ -62,6 +62,13 @@ fn items(items: &[&str]) -> Vec<Vec<u8>> {
     items.iter().map(|item| item.as_bytes().to_vec()).collect()
 }
 
+/// A line of `/proc/PID/status`, in kB.
+fn memory(pid: u32, name: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap()
+}
+
 /// Field 3 of `/proc/PID/stat`, or nothing when the process is gone.
 fn state(pid: u32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -127,6 +134,21 @@ async fn the_initialiser_runs_once() {
 }
 
 #[tokio::test]
+async fn runners_share_a_large_snapshot() {
+    let mut device = Device::new(&large());
+    device.manifest.limits.memory = caii_model::Bytes::mebi(80);
+    for _ in 0..2 {
+        let mut runner = device.start().await;
+        let sum: u64 = (262_144..67_371_008_u64).step_by(4).map(|at| at | 1).sum();
+        let run = runner.run(items(&["", ""])).await.unwrap();
+        assert_eq!(run.outcomes[1].result, Ok(sum.to_le_bytes().to_vec()));
+        // The image is the file's pages, not memory of each process.
+        let own = memory(runner.pid(), "RssAnon");
+        assert!(own < 16 << 10, "{own} kB");
+    }
+}
+
+#[tokio::test]
 async fn many_large_items_pass_through_small_pipes() {
     let device = Device::new(&menu());
     let mut runner = device.start().await;
@@ -166,9 +188,7 @@ async fn floods_and_memory_bombs_fail_the_item_and_leave_the_runner_small() {
     assert_eq!(results[3], Err(ItemError::FuelExhausted));
     assert_eq!(results[4], Err(ItemError::Trap(TrapKind::StackOverflow)));
     assert_eq!(results[5], Ok(b"after".to_vec()));
-    let status = fs::read_to_string(format!("/proc/{}/status", runner.pid())).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    let peak = memory(runner.pid(), "VmHWM");
     assert!(peak < 128 << 10, "{peak} kB");
 }
 

@@ -1,7 +1,5 @@
 //! Programs for tests, in the text format, and what tests need to run them.
 
-#![expect(dead_code, reason = "each test crate uses its own part")]
-
 use caii_model::{BlobRef, Bytes, Digest, Fuel, Limits, Manifest, MeterId, Millis, RuntimeClass, Scope};
 
 /// Imports, memory, and functions to read and write. Page 0 below 4096 is scratch.
@@ -185,6 +183,23 @@ const INITIALISED: &str = r#"
     (call $write (i32.const 1) (i32.const 131072) (global.get $len)))
 "#;
 
+/// Its initialiser fills 64 MiB; an item adds them up.
+const LARGE: &str = r#"
+  (func (export "wizer.initialize") (local $at i32)
+    (drop (memory.grow (i32.const 1024)))
+    (local.set $at (i32.const 262144))
+    (loop $more
+      (i32.store (local.get $at) (i32.or (local.get $at) (i32.const 1)))
+      (br_if $more (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 4))) (i32.const 67371008)))))
+  (func (export "_start") (local $at i32) (local $sum i64)
+    (local.set $at (i32.const 262144))
+    (loop $more
+      (local.set $sum (i64.add (local.get $sum) (i64.load32_u (local.get $at))))
+      (br_if $more (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 4))) (i32.const 67371008))))
+    (i64.store (i32.const 64) (local.get $sum))
+    (call $write (i32.const 1) (i32.const 64) (i32.const 8)))
+"#;
+
 fn assemble(body: &str) -> Vec<u8> {
     let mut text = format!("(module {PRELUDE} {body})");
     for letter in b'A'..=b'z' {
@@ -193,27 +208,31 @@ fn assemble(body: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap_or_else(|error| panic!("{error}"))
 }
 
-pub fn menu() -> Vec<u8> {
+pub(crate) fn menu() -> Vec<u8> {
     assemble(MENU)
 }
 
-pub fn initialised() -> Vec<u8> {
+pub(crate) fn initialised() -> Vec<u8> {
     assemble(INITIALISED)
 }
 
+pub(crate) fn large() -> Vec<u8> {
+    assemble(LARGE)
+}
+
 /// A program with this initialiser, which an item never sees.
-pub fn with_initialiser(body: &str) -> Vec<u8> {
+pub(crate) fn with_initialiser(body: &str) -> Vec<u8> {
     assemble(&format!(r#"(func (export "wizer.initialize") {body}) (func (export "_start"))"#))
 }
 
 /// A module with nothing of the prelude.
-pub fn module(text: &str) -> Vec<u8> {
+pub(crate) fn module(text: &str) -> Vec<u8> {
     wat::parse_str(format!("(module {text})")).unwrap_or_else(|error| panic!("{error}"))
 }
 
-pub const BLOB: &[u8] = b"a blob of the workload";
+pub(crate) const BLOB: &[u8] = b"a blob of the workload";
 
-pub fn limits() -> Limits {
+pub(crate) fn limits() -> Limits {
     Limits {
         fuel_per_item: Fuel(500_000_000),
         fuel_init: Fuel(500_000_000),
@@ -225,7 +244,7 @@ pub fn limits() -> Limits {
 }
 
 /// A manifest of this program, with [`BLOB`] as `/data/blob`.
-pub fn manifest(wasm: &[u8], meter: MeterId) -> Manifest {
+pub(crate) fn manifest(wasm: &[u8], meter: MeterId) -> Manifest {
     Manifest {
         name: "test".into(),
         program: Digest::of(wasm),
