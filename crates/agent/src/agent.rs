@@ -4,8 +4,8 @@ use crate::link::{Link, Verdict, backoff};
 use crate::work::{Held, Leases, Stage};
 use crate::{Action, Config, Context, ExitReason, Input, Totals};
 use caii_model::{
-    AttemptFailure, AttemptFailureKind, DeviceId, Digest, ExchangeReply, ExchangeRequest, LeaseId, Report, SignedLease,
-    TaskReport, Timestamp,
+    AttemptFailure, AttemptFailureKind, DeviceId, Digest, ExchangeReply, ExchangeRequest, LeaseId, Millis, Report, SessionId,
+    SignedLease, TaskReport, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +15,9 @@ pub(crate) const REPORTS_MAX: usize = 64;
 pub(crate) const READY_MAX: usize = 64;
 /// Workloads whose failure is remembered.
 const HOPELESS_MAX: usize = 256;
+/// How long a free slot is not worth a request of its own while a result is being stored: small ones are stored at once,
+/// and one request then carries the report and asks for more.
+const STORING: Millis = Millis(50);
 /// Leases held beyond what the agent can have asked for. More are not even refused: nobody sent them in good faith.
 const SURPLUS_MAX: u32 = 256;
 /// Longest explanation of a failure in characters, as [`AttemptFailure`] says.
@@ -158,6 +161,11 @@ impl Agent {
         self.link.wake(now);
         self.paused_until = self.paused_until.filter(|at| now < *at);
         self.workloads.retain(|_, workload| !matches!(workload, Workload::Hopeless { until, .. } if *until <= now));
+    }
+
+    /// The conversation under way, which the shell shows to fetch blobs.
+    pub fn session(&self) -> Option<SessionId> {
+        self.link.session()
     }
 
     /// How many more tasks the device would take.
@@ -349,7 +357,7 @@ impl Agent {
         self.run(now, actions);
         self.store_again(now, actions);
         self.speak(now, actions);
-        self.set_timer(actions);
+        self.set_timer(now, actions);
     }
 
     /// A task whose lease has ended belongs to somebody else by now. A finished one is still worth reporting.
@@ -418,7 +426,8 @@ impl Agent {
     fn speak(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
         let slots_free = self.slots_free();
         let reports = self.leases.reportable(REPORTS_MAX);
-        if !self.link.due(now, &self.config, &reports, slots_free) {
+        let ask = !self.leases.iter().any(|held| storing_until(held).is_some_and(|until| now < until));
+        if !self.link.due(now, &self.config, &reports, slots_free, ask) {
             return;
         }
         let heading = self.link.send(now, &self.config, reports.clone(), slots_free);
@@ -452,7 +461,7 @@ impl Agent {
         self.workloads.iter().filter(|(_, workload)| matches!(workload, Workload::Ready)).map(|(digest, _)| *digest)
     }
 
-    fn set_timer(&mut self, actions: &mut Vec<Action>) {
+    fn set_timer(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
         let stopping = match self.phase {
             Phase::Stopping { abandon_at, .. } if self.leases.unfinished() > 0 => Some(abandon_at),
             Phase::Stopping { exit_at, .. } => Some(exit_at),
@@ -462,7 +471,8 @@ impl Agent {
             Stage::Storing { retry_at, .. } => retry_at,
             _ => held.unfinished().then_some(held.deadline),
         });
-        let next = leases.chain(self.link.next_time(&self.config)).chain(self.paused_until).chain(stopping).min();
+        let storing = self.leases.iter().filter_map(storing_until).filter(|until| now < *until);
+        let next = leases.chain(storing).chain(self.link.next_time(&self.config)).chain(self.paused_until).chain(stopping).min();
         if let Some(at) = next
             && self.timer != Some(at)
         {
@@ -474,6 +484,11 @@ impl Agent {
     fn ids(&self, which: impl Fn(&Held) -> bool) -> Vec<LeaseId> {
         self.leases.iter().filter(|held| which(held)).map(Held::id).collect()
     }
+}
+
+/// Until when a lease's result is expected to be stored, if it is being.
+fn storing_until(held: &Held) -> Option<Timestamp> {
+    matches!(held.stage, Stage::Storing { .. }).then(|| held.since + STORING)
 }
 
 /// Ends what the shell has or does for a lease.

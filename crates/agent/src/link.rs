@@ -9,6 +9,9 @@ pub(crate) const OUTSTANDING_MAX: usize = 6;
 /// How much longer than `wait` an answer may take before the agent speaks again. The coordinator takes a device for
 /// lost after 12 s of silence, so `wait` and this together stay well below.
 const OVERDUE: Millis = Millis(2_000);
+/// How long the agent stays silent at most when it has no room for more work. The report of a short task then comes in
+/// time to be the next request, which halves the number of requests.
+const SILENT: Millis = Millis(1_000);
 /// Refusals in a row that are answered at once by a better request. More mean that the two do not understand each
 /// other, and hurrying would not help.
 const CORRECTIONS_MAX: u32 = 4;
@@ -98,17 +101,23 @@ impl Link {
         self.retry_at = self.retry_at.filter(|at| now < *at);
     }
 
-    /// Whether to send a request now, given the leases with something to report and the work that could be taken.
-    pub(crate) fn due(&self, now: Timestamp, config: &Config, reports: &BTreeSet<LeaseId>, slots_free: u32) -> bool {
+    /// Whether to send a request now, given the leases with something to report and the work that could be taken;
+    /// `ask` is whether the latter is worth a request of its own.
+    pub(crate) fn due(
+        &self,
+        now: Timestamp,
+        config: &Config,
+        reports: &BTreeSet<LeaseId>,
+        slots_free: u32,
+        ask: bool,
+    ) -> bool {
         if self.retry_at.is_some() || self.outstanding.len() >= OUTSTANDING_MAX {
             return false;
         }
-        // Requests of an earlier conversation, and those overtaken by an answered one, are as good as answered: the
-        // coordinator waits for another.
-        let open = self.outstanding.range(self.answered + 1..).map(|(_, sent)| sent);
-        let mut current = open.filter(|sent| sent.session == self.session).peekable();
+        let mut current = self.current().peekable();
         if current.peek().is_none() {
-            return true;
+            let news = !reports.is_empty() || (slots_free > 0 && ask);
+            return self.session.is_none() || news || now >= self.last_sent + SILENT;
         }
         // Two beginnings on their way would make the second end the first one's session.
         if self.session.is_none() {
@@ -123,7 +132,7 @@ impl Link {
             told.extend(&sent.reports);
             offered = sent.slots_free;
         }
-        !prompt && (!reports.is_subset(&told) || slots_free > offered)
+        !prompt && (!reports.is_subset(&told) || (slots_free > offered && ask))
     }
 
     /// Notes a new request and gives its numbers. It is prompt if it begins a session or reports something.
@@ -215,8 +224,18 @@ impl Link {
 
     /// When this has to be looked at again, if nothing happens before.
     pub(crate) fn next_time(&self, config: &Config) -> Option<Timestamp> {
-        let overdue = self.session.is_some() && self.outstanding.len() < OUTSTANDING_MAX;
-        self.retry_at.or_else(|| overdue.then(|| self.overdue_at(config)))
+        if self.retry_at.is_some() || self.session.is_none() || self.outstanding.len() >= OUTSTANDING_MAX {
+            return self.retry_at;
+        }
+        let silent = self.current().next().is_none();
+        Some(if silent { self.last_sent + SILENT } else { self.overdue_at(config) })
+    }
+
+    /// The requests whose answers are awaited. Those of an earlier conversation, and those overtaken by an answered one,
+    /// are as good as answered: the coordinator waits for another.
+    fn current(&self) -> impl Iterator<Item = &Sent> {
+        let open = self.outstanding.range(self.answered + 1..).map(|(_, sent)| sent);
+        open.filter(|sent| sent.session == self.session)
     }
 
     fn overdue_at(&self, config: &Config) -> Timestamp {

@@ -145,18 +145,16 @@ fn a_task_goes_from_lease_to_acknowledgement() {
     assert_eq!(poll.holding, [lease(1)]);
     assert_eq!(script.act(Input::InputReady(id(1))), []);
     assert_eq!(script.act(Input::WorkloadReady(WORKLOAD)), [Action::Run(lease(1).lease)]);
-    let actions = script.act(Input::TaskFinished(id(1), report(1)));
-    assert_eq!(actions[0], Action::Upload(lease(1).lease));
-    assert_eq!(exchange(&actions).slots_free, 2, "a slot has become free, which the parked poll did not say");
-    // The coordinator answers the overtaken poll with nothing and parks the other; the result overtakes that too.
-    assert_eq!(script.reply(4, vec![], vec![]), []);
+    assert_eq!(script.act(Input::TaskFinished(id(1), report(1))), [Action::Upload(lease(1).lease)]);
+    // The report overtakes the poll, which is parked, and asks for more work in passing.
     let actions = script.act(Input::ResultStored(id(1)));
     let request = exchange(&actions);
-    assert_eq!((request.sequence, request.settled_sequence, request.wait), (6, 4, Millis(0)));
+    assert_eq!((request.sequence, request.settled_sequence, request.wait, request.slots_free), (5, 3, Millis(0), 2));
     assert_eq!(request.reports, [Report { lease: lease(1), outcome: Ok(report(1)) }]);
     assert_eq!(request.holding, [lease(1)], "held until acknowledged");
     assert_eq!(request.ready, [WORKLOAD]);
-    let actions = script.reply(6, vec![], vec![id(1)]);
+    assert_eq!(script.reply(4, vec![], vec![]), []);
+    let actions = script.reply(5, vec![], vec![id(1)]);
     assert_eq!(actions[0], Action::Release(id(1)));
     assert_eq!(exchange(&actions).holding, []);
     assert_eq!(script.agent.view().totals.accepted, 1);
@@ -221,7 +219,7 @@ fn an_unknown_session_is_begun_anew_and_its_last_requests_are_no_alarm() {
     let mut script = Script::connected(1);
     script.reply(3, vec![lease(1)], vec![]);
     script.running(lease(1));
-    script.act(Input::TaskFinished(id(1), report(1)));
+    assert_eq!(exchange(&script.after(7_000)).sequence, 5);
     // 4 and 5 are under way.
     let actions = script.act(Input::Refused { sequence: 5, refusal: Refusal::SessionUnknown });
     assert_eq!(exchange(&actions).session, None);
@@ -273,6 +271,27 @@ fn silence_is_broken_before_the_coordinator_thinks_the_device_dead() {
     let mut script = Script::connected(1);
     assert_eq!(script.after(6_999), []);
     assert_eq!(exchange(&script.after(1)).sequence, 4);
+}
+
+#[test]
+fn a_device_without_room_speaks_when_it_has_something_to_say() {
+    let mut script = Script::connected(1);
+    assert!(!script.reply(3, vec![lease(1), lease(2)], vec![]).iter().any(|a| matches!(a, Action::Exchange(_))));
+    script.running(lease(1));
+    assert_eq!(script.after(999), []);
+    // It may be told that its work is worth nothing any more, so it does not stay silent for long.
+    assert_eq!(exchange(&script.after(1)).wait, Millis(5_000));
+}
+
+#[test]
+fn more_work_is_asked_for_while_a_large_result_is_stored() {
+    let mut script = Script::connected(1);
+    script.reply(3, vec![lease(1)], vec![]);
+    script.running(lease(1));
+    assert_eq!(script.act(Input::TaskFinished(id(1), report(1))), [Action::Upload(lease(1).lease)]);
+    assert_eq!(script.after(49), []);
+    let actions = script.after(1);
+    assert_eq!((exchange(&actions).slots_free, exchange(&actions).reports.len()), (2, 0));
 }
 
 #[test]
@@ -388,7 +407,7 @@ fn a_full_disk_stops_the_taking_of_work_for_a_while() {
     let actions = script.act(Input::WorkloadFailed(WORKLOAD, failure(AttemptFailureKind::DiskFull)));
     let request = exchange(&actions);
     assert_eq!((request.reports.len(), request.slots_free), (1, 0));
-    assert_eq!(exchange(&script.reply(5, vec![], vec![id(1)])).slots_free, 0);
+    assert_eq!(script.reply(5, vec![], vec![id(1)]), []);
     assert!(script.agent.explain(Timestamp(script.now)).iter().any(|line| line.starts_with("Takes no work for")));
     let actions = script.after(1_000);
     assert_eq!(exchange(&actions).slots_free, 2);
@@ -457,7 +476,6 @@ fn a_coordinator_that_does_not_acknowledge_is_not_pestered() {
     script.act(Input::ResultStored(id(1)));
     assert_eq!(script.reply(4, vec![], vec![]), []);
     assert_eq!(script.reply(5, vec![], vec![]), []);
-    assert_eq!(script.reply(6, vec![], vec![]), []);
     assert!(matches!(script.agent.view().link, LinkView::Troubled { failures: 1, .. }));
     assert_eq!(exchange(&script.after(250)).reports.len(), 1);
 }
@@ -485,7 +503,7 @@ fn a_graceful_stop_finishes_what_runs_and_gives_back_the_rest() {
     assert_eq!(actions[0], Action::Abandon(id(2)));
     let request = exchange(&actions);
     assert_eq!((request.slots_free, request.reports.len()), (0, 1));
-    script.reply(5, vec![], vec![id(2)]);
+    script.reply(4, vec![], vec![id(2)]);
     script.act(Input::TaskFinished(id(1), report(1)));
     script.act(Input::ResultStored(id(1)));
     let sequence = script.sequence;

@@ -109,9 +109,9 @@ pub enum WorkloadView {
 }
 
 impl Agent {
-    /// The agent's state as values.
-    pub fn view(&self) -> View {
-        let link = match (self.link.trouble(), self.link.session()) {
+    /// The state of the conversation alone.
+    pub fn link_view(&self) -> LinkView {
+        match (self.link.trouble(), self.link.session()) {
             (Some(reason), _) => LinkView::Troubled {
                 failures: self.link.failures(),
                 reason: reason.to_owned(),
@@ -119,7 +119,11 @@ impl Agent {
             },
             (None, Some(session)) => LinkView::Connected { session },
             (None, None) => LinkView::Connecting,
-        };
+        }
+    }
+
+    /// The agent's state as values.
+    pub fn view(&self) -> View {
         let task = |held: &crate::work::Held| TaskView {
             lease: held.id(),
             task: held.signed.lease.task,
@@ -143,7 +147,7 @@ impl Agent {
             Workload::Hopeless { failure, until } => WorkloadView::Hopeless(failure.detail.clone(), *until),
         };
         View {
-            link,
+            link: self.link_view(),
             slots: self.config.slots,
             slots_free: self.slots_free(),
             tasks: self.leases.iter().map(task).collect(),
