@@ -272,8 +272,11 @@ impl Draft<'_> {
     fn unlease_failed(&mut self, lease: &Lease, failure: AttemptFailure) {
         let job = self.catalog().jobs.get(&lease.task.job).filter(|job| job.ending.is_none());
         let open = job.and_then(|job| job.work.as_ref()).is_some_and(|work| work.open.contains(&lease.task.index));
+        let attempts = job.and_then(|job| job.work.as_ref()).and_then(|work| work.attempts.get(&lease.task.index));
+        // A device can be lost, come back with its task and be lost again: that is one attempt.
+        let counted = attempts.is_some_and(|attempts| attempts.iter().any(|attempt| attempt.lease == lease.id));
         self.presence().unlease(lease.device, lease.id, open);
-        if open {
+        if open && !counted {
             self.fail_attempt(lease, failure);
         }
     }

@@ -99,6 +99,15 @@ impl Coordinator {
         self.presence.present.get(&id).map(|present| present.session)
     }
 
+    /// Whether a lease that the device is thought to work on covers this part of a blob, which authorises it to read it.
+    pub fn lease_covers(&self, id: DeviceId, blob: &Digest, part: &std::ops::Range<u64>) -> bool {
+        let leases = self.presence.present.get(&id).into_iter().flat_map(|present| present.leases.values());
+        leases.map(|held| &held.signed.lease).any(|lease| {
+            let end = lease.input.offset.saturating_add(u64::from(lease.input.len));
+            lease.blob == *blob && lease.input.offset <= part.start && part.end <= end
+        })
+    }
+
     /// All enrolled devices.
     pub fn devices(&self) -> Vec<DeviceView> {
         self.catalog.devices.keys().filter_map(|id| self.device_view(*id)).collect()
@@ -187,6 +196,17 @@ impl Coordinator {
     /// An open job as submitted.
     pub fn job_spec(&self, id: JobId) -> Option<&JobSpec> {
         self.catalog.jobs.get(&id).map(|job| &job.spec)
+    }
+
+    /// Every blob that something durable names: files, workloads, and the inputs and results of open jobs.
+    pub fn live_blobs(&self) -> std::collections::BTreeSet<Digest> {
+        let files = self.catalog.files.values().map(|file| file.digest);
+        let workloads = self.catalog.workloads.values();
+        let workloads = workloads.flat_map(|m| m.blobs.iter().map(|blob| blob.digest).chain([m.program]));
+        let work = self.catalog.jobs.values().filter_map(|job| job.work.as_ref());
+        let work = work
+            .flat_map(|work| work.settled.values().map(|settled| settled.report.result).chain([work.prepared.blob]));
+        files.chain(workloads).chain(work).collect()
     }
 
     /// What an ending job's output is to be written from.

@@ -43,6 +43,12 @@ fn a_lost_device_that_comes_back_goes_on_with_its_task() {
     assert_eq!((pool.view(job).tasks_leased, pool.view(job).tasks_waiting), (1, 0));
     assert_eq!(device.holding, [lease]);
 
+    // Losing it once more is the same attempt.
+    pool.pass(12_250);
+    assert_eq!((pool.attempts().len(), pool.view(job).tasks_waiting), (1, 1));
+    device.session = None;
+    pool.speak(&mut device, |_| ());
+
     // And if it fails then, the task waits again.
     pool.fail(&mut device, lease, RunnerDied);
     assert_eq!((pool.view(job).tasks_leased, pool.view(job).tasks_waiting), (0, 1));

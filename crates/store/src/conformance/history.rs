@@ -3,34 +3,44 @@
 use crate::JobQuery;
 use caii_coordinator::{Attempt, Catalog, Change, JobRecord};
 use caii_model::*;
+use std::collections::BTreeSet;
 
 #[derive(Default, Clone)]
 pub(crate) struct History {
     log: Vec<Change>,
+    catalog: Catalog,
+    ended: BTreeSet<JobId>,
+    deleted: BTreeSet<FileId>,
 }
 
 impl History {
     pub(crate) fn commit(&mut self, changes: Vec<Change>) {
+        for change in &changes {
+            self.catalog.apply(change);
+            match change {
+                Change::JobEnded(id, _) => _ = self.ended.insert(*id),
+                Change::FileDeleted(id, _) => _ = self.deleted.insert(*id),
+                _ => {}
+            }
+        }
         self.log.extend(changes);
     }
 
-    pub(crate) fn catalog(&self) -> Catalog {
-        let mut catalog = Catalog::default();
-        self.log.iter().for_each(|change| catalog.apply(change));
-        catalog
+    /// What a coordinator holds that made these changes and never stopped.
+    pub(crate) fn catalog(&self) -> &Catalog {
+        &self.catalog
     }
 
     /// Whether the change is about what need not be loaded any more.
     pub(super) fn is_over(&self, change: &Change) -> bool {
-        let ended = |id: &JobId| self.log.iter().any(|done| matches!(done, Change::JobEnded(ended, _) if ended == id));
         match change {
-            Change::JobSubmitted(id, ..) | Change::JobPrepared(id, ..) | Change::JobEnding(id, ..) => ended(id),
+            Change::JobSubmitted(id, ..) | Change::JobPrepared(id, ..) | Change::JobEnding(id, ..) => {
+                self.ended.contains(id)
+            }
             Change::TaskSettled(task, _) | Change::AttemptFailed(task, _) | Change::TaskGivenUp(task, _) => {
-                ended(&task.job)
+                self.ended.contains(&task.job)
             }
-            Change::FileCreated(file) => {
-                self.log.iter().any(|done| matches!(done, Change::FileDeleted(id, _) if *id == file.id))
-            }
+            Change::FileCreated(file) => self.deleted.contains(&file.id),
             Change::ModelRemoved(_) | Change::FileDeleted(..) | Change::JobEnded(..) => true,
             _ => false,
         }
@@ -68,20 +78,13 @@ impl History {
         record
     }
 
-    pub(super) fn jobs(&self, query: &JobQuery) -> Vec<JobRecord> {
+    /// Every job that there ever was.
+    pub(super) fn all_jobs(&self) -> Vec<JobRecord> {
         let submitted = self.log.iter().filter_map(|change| match change {
             Change::JobSubmitted(id, ..) => self.job(*id),
             _ => None,
         });
-        let mut jobs: Vec<_> = submitted
-            .filter(|job| query.owner.as_ref().is_none_or(|owner| job.spec.owner == *owner))
-            .filter(|job| query.before.is_none_or(|before| job.id < before))
-            .filter(|job| !matches!(job.spec.kind, JobKind::Sync { .. }))
-            .filter(|job| !query.batches_only || matches!(job.spec.kind, JobKind::Batch { .. }))
-            .collect();
-        jobs.sort_by_key(|job| std::cmp::Reverse(job.id));
-        jobs.truncate(query.limit.min(1_000));
-        jobs
+        submitted.collect()
     }
 
     pub(super) fn attempts(&self, job: JobId, limit: usize) -> Vec<(TaskIndex, Attempt)> {
@@ -101,4 +104,18 @@ impl History {
         settled.sort_by_key(|(task, _)| *task);
         settled
     }
+}
+
+pub(super) fn listed(jobs: &[JobRecord], query: &JobQuery) -> Vec<JobRecord> {
+    let mut jobs: Vec<_> = jobs
+        .iter()
+        .filter(|job| query.owner.as_ref().is_none_or(|owner| job.spec.owner == *owner))
+        .filter(|job| query.before.is_none_or(|before| job.id < before))
+        .filter(|job| !matches!(job.spec.kind, JobKind::Sync { .. }))
+        .filter(|job| !query.batches_only || matches!(job.spec.kind, JobKind::Batch { .. }))
+        .cloned()
+        .collect();
+    jobs.sort_by_key(|job| std::cmp::Reverse(job.id));
+    jobs.truncate(query.limit.min(1_000));
+    jobs
 }

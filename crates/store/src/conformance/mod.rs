@@ -16,7 +16,7 @@ use script::{Random, Script};
 pub(crate) type Open<'a> = &'a mut dyn FnMut() -> Box<dyn Store>;
 
 /// How many histories a store that syncs to disk is put to, and how long each is.
-pub(crate) const SEEDS_FEW: u64 = 12;
+pub(crate) const SEEDS_FEW: u64 = 8;
 pub(crate) const STEPS: usize = 60;
 
 /// Runs a history of so many commits against a new pool. What it says on failure names the commit.
@@ -117,16 +117,16 @@ impl Run {
         }
         rebuilt.reserve_ids(snapshot.next);
         let live = self.history.catalog();
-        if rebuilt != live {
+        if rebuilt != *live {
             return Err(format!("the catalog is not rebuilt:\n{rebuilt:?}\nis not\n{live:?}"));
         }
         Ok(())
     }
 
     fn compare_queries(&mut self) -> Result<(), String> {
-        let queries = self.queries();
-        for query in queries {
-            equal(&query, self.store.jobs(&query).map_err(text)?, self.history.jobs(&query))?;
+        let jobs = self.history.all_jobs();
+        for query in self.queries() {
+            equal(&query, self.store.jobs(&query).map_err(text)?, history::listed(&jobs, &query))?;
         }
         for id in (0..=self.script.jobs_submitted() + 1).map(JobId) {
             equal(&id, self.store.job(id).map_err(text)?, self.history.job(id))?;
@@ -172,7 +172,7 @@ fn text(error: StoreError) -> String {
 
 #[test]
 fn the_store_in_memory_conforms() {
-    for seed in 0..300 {
+    for seed in 0..100 {
         let pool = crate::MemoryStore::new();
         check(seed, STEPS, &mut || Box::new(pool.clone())).unwrap();
     }

@@ -29,10 +29,10 @@ fn rebuilt(store: &mut dyn Store) -> Catalog {
 fn commits(seed: u64, count: usize) -> (Vec<Vec<Change>>, Vec<Catalog>) {
     let (mut script, mut history) = (Script::new(seed), History::default());
     let commits: Vec<_> = (0..count).map(|_| script.changes()).collect();
-    let mut catalogs = vec![history.catalog()];
+    let mut catalogs = vec![history.catalog().clone()];
     for changes in &commits {
         history.commit(changes.clone());
-        catalogs.push(history.catalog());
+        catalogs.push(history.catalog().clone());
     }
     (commits, catalogs)
 }
