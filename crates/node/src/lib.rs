@@ -1,1 +1,11 @@
 //! The shells: HTTP, agent protocol, clocks, keys.
+//!
+//! - [`agent`] runs a contributor's device: its conversation, its files, its runners.
+//! - [`pool`] runs a coordinator: its thread, its store, and all that it serves.
+//! - [`views`] is the JSON of CAII's own API, shared by server and command line.
+
+pub mod agent;
+mod http;
+pub mod pinned;
+pub mod pool;
+pub mod views;

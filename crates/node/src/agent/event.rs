@@ -1,0 +1,118 @@
+//! What an agent tells the person who started it, a line each.
+
+use caii_model::{AttemptFailure, Bytes, DeviceId, Digest, Millis, PoolId, TaskId};
+use std::fmt;
+
+/// Something that the person who lends the device may want to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AgentEvent {
+    /// The device was enrolled.
+    Enrolled {
+        /// As what.
+        device: DeviceId,
+        /// Where.
+        pool: PoolId,
+    },
+    /// The pool cannot be reached; it is tried again.
+    Unreachable {
+        /// Why.
+        reason: String,
+        /// After this time.
+        retry: Millis,
+    },
+    /// A conversation with the pool has begun.
+    Connected {
+        /// `host:port`
+        address: String,
+        /// Tasks that this device runs at a time.
+        slots: u32,
+    },
+    /// A workload's files are being fetched.
+    Fetching {
+        /// Its name.
+        name: String,
+        /// So much is here,
+        received: Bytes,
+        /// of so much.
+        size: Bytes,
+    },
+    /// A workload can run.
+    Prepared {
+        /// Its name.
+        name: String,
+        /// Whether its compiled program was there from before.
+        cached: bool,
+        /// How long it took.
+        wall: Millis,
+    },
+    /// A workload cannot run here.
+    PreparationFailed {
+        /// Its digest.
+        workload: Digest,
+        /// Why.
+        failure: AttemptFailure,
+    },
+    /// A task ran to its end.
+    TaskFinished {
+        /// Which.
+        task: TaskId,
+        /// Its items.
+        items: u32,
+        /// Its records without a result.
+        records_failed: u32,
+        /// How long it took.
+        wall: Millis,
+    },
+    /// An attempt at a task came to nothing.
+    TaskFailed {
+        /// Which.
+        task: TaskId,
+        /// Why.
+        failure: AttemptFailure,
+    },
+    /// The agent was asked to stop and finishes what runs.
+    Stopping {
+        /// Tasks that run.
+        running: u32,
+    },
+    /// The agent has stopped.
+    Stopped {
+        /// Tasks whose end the pool was not told.
+        unreported: u32,
+    },
+}
+
+impl fmt::Display for AgentEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Enrolled { device, pool } => write!(f, "joined {pool} as {device}"),
+            Self::Unreachable { reason, retry } => {
+                write!(f, "cannot reach the pool ({reason}); trying again in {retry}")
+            }
+            Self::Connected { address, slots } => {
+                write!(f, "connected to {address}; running up to {slots} task(s) at a time")
+            }
+            Self::Fetching { name, received, size } => write!(f, "fetching {name}: {received} of {size}"),
+            Self::Prepared { name, cached: true, wall } => write!(f, "{name} is ready ({wall}, compiled before)"),
+            Self::Prepared { name, cached: false, wall } => write!(f, "{name} is fetched and compiled ({wall})"),
+            Self::PreparationFailed { workload, failure } => {
+                write!(f, "workload {} cannot run here: {}", workload.short(), failure.detail)
+            }
+            Self::TaskFinished { task, items, records_failed: 0, wall } => {
+                write!(f, "{task}: {items} item(s) in {wall}")
+            }
+            Self::TaskFinished { task, items, records_failed, wall } => {
+                write!(f, "{task}: {items} item(s) in {wall}, {records_failed} record(s) without a result")
+            }
+            Self::TaskFailed { task, failure } => write!(f, "{task} failed here: {}", failure.detail),
+            Self::Stopping { running: 0 } => f.write_str("stopping"),
+            Self::Stopping { running } => {
+                write!(f, "stopping after {running} running task(s); interrupt again to stop at once")
+            }
+            Self::Stopped { unreported: 0 } => f.write_str("stopped"),
+            Self::Stopped { unreported } => {
+                write!(f, "stopped; the pool will give {unreported} task(s) to other devices")
+            }
+        }
+    }
+}

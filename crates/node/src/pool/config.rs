@@ -1,0 +1,186 @@
+//! What an operator can choose. `docs/config/pool.toml` shows every setting with its default.
+
+use serde::Deserialize;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+/// A pool's settings. The defaults need no file.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PoolConfig {
+    /// Where devices, the command line and API clients connect: HTTPS with the pool's own certificate. Port 0 picks a
+    /// free one.
+    pub https_listen: SocketAddr,
+    /// Plain HTTP for programs on this machine, on a loopback address only; `off` for none. It does not speak the agent
+    /// protocol.
+    #[serde(deserialize_with = "address_or_off")]
+    pub http_listen: Option<SocketAddr>,
+    /// Addresses that join tickets name, as `host:port`; none: the listening address, or this machine's if that is a
+    /// wildcard.
+    pub advertise: Vec<String>,
+    /// Connections at a time, of all kinds. Further ones wait.
+    pub connections_max: usize,
+    /// Open jobs of an account.
+    pub jobs_open_max: u32,
+    /// Tasks of a job.
+    pub tasks_per_job_max: u32,
+    /// Records of a program's job. A batch has at most 50,000 in any case.
+    pub records_per_job_max: u64,
+    /// Seconds after which a silent device is lost and its work goes to others.
+    pub device_silence_seconds: u64,
+    /// Seconds for which a device may work on a task.
+    pub lease_seconds: u64,
+    /// Seconds that a synchronous request waits for its answer.
+    pub sync_wait_seconds: u64,
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        Self {
+            https_listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 7443)),
+            http_listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7480))),
+            advertise: Vec::new(),
+            connections_max: 4_096,
+            jobs_open_max: 1_000,
+            tasks_per_job_max: 2_000_000,
+            records_per_job_max: 100_000_000,
+            device_silence_seconds: 12,
+            lease_seconds: 3_600,
+            sync_wait_seconds: 60,
+        }
+    }
+}
+
+fn address_or_off<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text == "off" {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| serde::de::Error::custom("expected `off` or an address like `127.0.0.1:7480`"))
+}
+
+/// Why settings are not acceptable.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is not what it should be.
+    #[error("the pool's configuration is not valid; docs/config/pool.toml shows every setting")]
+    Syntax(#[source] Box<toml::de::Error>),
+    /// A value breaks a rule.
+    #[error("the pool's configuration is not valid: `{setting}` {rule}")]
+    Value {
+        /// Which setting.
+        setting: &'static str,
+        /// What would be right.
+        rule: &'static str,
+    },
+}
+
+impl PoolConfig {
+    /// The settings in this text.
+    ///
+    /// # Errors
+    /// When it is no TOML, has an unknown setting, or a value that breaks a rule.
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|error| ConfigError::Syntax(Box::new(error)))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The settings in this file.
+    ///
+    /// # Errors
+    /// As [`PoolConfig::from_toml`], or when the file cannot be read.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::from_toml(&text)
+    }
+
+    /// Checks what types do not.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`].
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let error = |setting, rule| Err(ConfigError::Value { setting, rule });
+        let positive = [
+            ("jobs_open_max", u64::from(self.jobs_open_max)),
+            ("tasks_per_job_max", u64::from(self.tasks_per_job_max)),
+            ("records_per_job_max", self.records_per_job_max),
+            ("sync_wait_seconds", self.sync_wait_seconds),
+        ];
+        if let Some((setting, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
+            return error(setting, "must be at least 1");
+        }
+        if self.http_listen.is_some_and(|address| !address.ip().is_loopback()) {
+            return error("http_listen", "must be a loopback address: it is not encrypted");
+        }
+        if self.connections_max < 16 {
+            return error("connections_max", "must be at least 16");
+        }
+        // Devices speak every 5 s at the latest; one lost message should not lose them.
+        if !(8..=3_600).contains(&self.device_silence_seconds) {
+            return error("device_silence_seconds", "must be between 8 and 3600");
+        }
+        if !(60..=7 * 24 * 3_600).contains(&self.lease_seconds) {
+            return error("lease_seconds", "must be between 60 and 604800");
+        }
+        if self.advertise.len() > caii_wire::limits::TICKET_ADDRESSES_MAX {
+            return error("advertise", "has too many addresses: at most 8");
+        }
+        if self.advertise.iter().any(|address| !is_host_and_port(address)) {
+            return error("advertise", "must list addresses as `host:port`");
+        }
+        Ok(())
+    }
+}
+
+fn is_host_and_port(address: &str) -> bool {
+    let Some((host, port)) = address.rsplit_once(':') else { return false };
+    let host_ok = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '/');
+    host_ok && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_sample_shows_every_default() {
+        let sample = include_str!("../../../../docs/config/pool.toml");
+        assert_eq!(PoolConfig::from_toml(sample).unwrap(), PoolConfig::default());
+        // Each setting stands there, so that nobody has to look for it elsewhere.
+        let shown: toml::Table = toml::from_str(sample).unwrap();
+        assert_eq!(shown.len(), 10);
+        assert_eq!(PoolConfig::from_toml("").unwrap(), PoolConfig::default());
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (text, named) in [
+            ("https_listen = 7", "https_listen"),
+            ("http_listn = \"off\"", "http_listn"),
+            ("http_listen = \"0.0.0.0:80\"", "http_listen"),
+            ("http_listen = \"on\"", "expected `off`"),
+            ("connections_max = 0", "connections_max"),
+            ("sync_wait_seconds = 0", "sync_wait_seconds"),
+            ("device_silence_seconds = 1", "device_silence_seconds"),
+            ("lease_seconds = 1", "lease_seconds"),
+            ("advertise = [\"pool.example.org\"]", "advertise"),
+            ("advertise = [\"https://a:1\"]", "advertise"),
+        ] {
+            let error = PoolConfig::from_toml(text).expect_err(text);
+            let message = super::super::actor::describe(&error);
+            assert!(message.contains(named), "{text}: {message}");
+        }
+        assert_eq!(PoolConfig::from_toml("http_listen = \"off\"").unwrap().http_listen, None);
+    }
+}
