@@ -4,8 +4,8 @@ use crate::link::{Link, Verdict, backoff};
 use crate::work::{Held, Leases, Stage};
 use crate::{Action, Config, Context, ExitReason, Input, Totals};
 use caii_model::{
-    AttemptFailure, AttemptFailureKind, DeviceId, Digest, ExchangeReply, ExchangeRequest, LeaseId, Millis, Report, SessionId,
-    SignedLease, TaskReport, Timestamp,
+    AttemptFailure, AttemptFailureKind, DeviceId, Digest, ExchangeReply, ExchangeRequest, LeaseId, Millis, Report,
+    SessionId, SignedLease, TaskReport, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -472,7 +472,12 @@ impl Agent {
             _ => held.unfinished().then_some(held.deadline),
         });
         let storing = self.leases.iter().filter_map(storing_until).filter(|until| now < *until);
-        let next = leases.chain(storing).chain(self.link.next_time(&self.config)).chain(self.paused_until).chain(stopping).min();
+        let next = leases
+            .chain(storing)
+            .chain(self.link.next_time(&self.config))
+            .chain(self.paused_until)
+            .chain(stopping)
+            .min();
         if let Some(at) = next
             && self.timer != Some(at)
         {

@@ -390,13 +390,13 @@ fn a_workload_that_cannot_be_prepared_fails_its_leases_and_is_not_tried_at_once_
     assert_eq!(actions[..2], [Action::Release(id(1)), Action::Abandon(id(2))]);
     assert_eq!(exchange(&actions).reports.len(), 2);
     assert_eq!(exchange(&actions).slots_free, 2, "other workloads may be fine");
-    let actions = script.reply(5, vec![lease(3)], vec![id(1), id(2)]);
+    let actions = script.reply(4, vec![lease(3)], vec![id(1), id(2)]);
     assert!(!actions.iter().any(|a| matches!(a, Action::FetchInput(_) | Action::PrepareWorkload(_))), "{actions:?}");
     let reason = exchange(&actions).reports[0].outcome.clone().unwrap_err();
     assert_eq!(reason.kind, AttemptFailureKind::PreparationFailed);
-    script.reply(6, vec![], vec![id(3)]);
+    script.reply(5, vec![], vec![id(3)]);
     script.now += 60_000;
-    let actions = script.reply(7, vec![lease(4)], vec![]);
+    let actions = script.reply(6, vec![lease(4)], vec![]);
     assert!(actions.contains(&Action::PrepareWorkload(WORKLOAD)));
 }
 

@@ -25,7 +25,9 @@ pub(crate) enum CliError {
         source: reqwest::Error,
     },
     /// The pool answered with what this release does not understand.
-    #[error("the pool at {url} answered in a way that this release does not understand ({detail}); is it a caii pool of the same release?")]
+    #[error(
+        "the pool at {url} answered in a way that this release does not understand ({detail}); is it a caii pool of the same release?"
+    )]
     Strange {
         /// Its address.
         url: String,

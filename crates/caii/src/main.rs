@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 /// Pools idle machines into one fabric for AI batch work.
 #[derive(Debug, Parser)]
-#[command(name = "caii", version, about, propagate_version = true, disable_help_subcommand = true)]
+#[command(name = "caii", version, propagate_version = true, disable_help_subcommand = true)]
 struct Cli {
     /// How results are printed.
     #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
@@ -108,8 +108,15 @@ mod tests {
     #[test]
     fn help_tree() {
         fn collect(command: &mut clap::Command, path: &str, text: &mut String) {
-            let path = if path.is_empty() { command.get_name().to_owned() } else { format!("{path} {}", command.get_name()) };
-            text.push_str(&format!("# {path}\n\n{}\n", command.render_long_help()));
+            let path =
+                if path.is_empty() { command.get_name().to_owned() } else { format!("{path} {}", command.get_name()) };
+            // What every command takes is shown once. Nobody's environment belongs into the reference.
+            let once = command.clone().mut_args(|arg| {
+                let hidden =
+                    path.contains(' ') && (arg.is_global_set() || ["help", "version"].contains(&arg.get_id().as_str()));
+                arg.hide(hidden).hide_env_values(true)
+            });
+            text.push_str(&format!("# {path}\n\n{}\n", once.term_width(110).render_long_help()));
             for sub in command.get_subcommands_mut().filter(|sub| !sub.is_hide_set()) {
                 collect(sub, &path, text);
             }

@@ -79,7 +79,7 @@ pub struct Coordinator {
     /// The time that passed by the shell's clock, never backwards.
     pub(crate) now: Timestamp,
     /// What the shell's clock said last.
-    clock: Timestamp,
+    pub(crate) clock: Timestamp,
     /// The time of the last tick.
     pub(crate) ticked: Timestamp,
 }

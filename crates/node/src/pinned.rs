@@ -45,14 +45,16 @@ pub fn client(certificate: Digest) -> reqwest::ClientBuilder {
 pub fn foreign_certificate(error: &reqwest::Error) -> Option<ForeignCertificate> {
     let mut next: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = next {
-        let inner = match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
-            Some(inner) => inner.downcast_ref::<rustls::Error>(),
-            None => error.downcast_ref::<rustls::Error>(),
-        };
-        if let Some(rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(cause)))) = inner {
+        if let Some(rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(cause)))) =
+            error.downcast_ref()
+        {
             return cause.downcast_ref::<ForeignCertificate>().cloned();
         }
-        next = error.source();
+        // An `io::Error` has what it wraps beside its source, not as its source.
+        next = match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
     }
     None
 }

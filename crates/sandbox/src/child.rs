@@ -99,7 +99,11 @@ fn confines(setup: &Setup) -> Confines {
         Stage::Run { image_size, .. } => (memory.saturating_add(image_size.0).saturating_add(io + OWN_DATA), 8, None),
     };
     let files = 64 + setup.blobs.len() as u64;
-    Confines { data, file_size, files, cpu_seconds, idle_priority: setup.idle_priority }
+    // The last number is nobody's: a range of nothing.
+    let (program, first_blob) = (PROGRAM_FD as u32, FIRST_BLOB_FD as u32);
+    let program = if matches!(setup.stage, Stage::Prepare) { u32::MAX } else { program };
+    let surplus = [(program, program), (first_blob + setup.blobs.len() as u32, u32::MAX)];
+    Confines { data, file_size, files, surplus, cpu_seconds, idle_priority: setup.idle_priority }
 }
 
 fn inherit(fd: RawFd) -> io::Result<File> {

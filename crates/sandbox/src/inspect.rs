@@ -153,7 +153,8 @@ pub fn inspect(wasm: &[u8]) -> Result<Inspection, ProgramError> {
 
 fn check_header(wasm: &[u8]) -> Result<(), ProgramError> {
     const MAGIC: &[u8] = b"\0asm";
-    let text = wasm.trim_ascii_start().starts_with(b"(");
+    let text = wasm.trim_ascii_start();
+    let text = text.starts_with(b"(") || text.starts_with(b";;");
     Err(ProgramError::NotWasm(match wasm {
         [] => "the file is empty",
         _ if text => "this is the text format; assemble it first (wat2wasm)",

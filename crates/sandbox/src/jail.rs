@@ -28,6 +28,8 @@ pub(crate) struct Confines {
     pub(crate) file_size: u64,
     /// Open descriptors.
     pub(crate) files: u64,
+    /// Inherited descriptors that it has no use for: the first and last numbers of two ranges.
+    pub(crate) surplus: [(u32, u32); 2],
     /// Seconds of CPU, if its work is bounded.
     pub(crate) cpu_seconds: Option<u64>,
     /// Runs only when nobody else wants the CPU.
@@ -44,6 +46,10 @@ pub(crate) fn confine(command: &mut Command) {
 pub(crate) fn enter(confines: &Confines) -> io::Result<()> {
     // If the agent died before this line, standard input is at its end and the runner ends by itself.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // Whoever started the agent may have left descriptors open that a program must not inherit.
+    for (first, last) in confines.surplus {
+        close_range(first, last)?;
+    }
     limit(Resource::Core, 0)?;
     limit(Resource::Data, confines.data)?;
     limit(Resource::Fsize, confines.file_size)?;
@@ -56,6 +62,13 @@ pub(crate) fn enter(confines: &Confines) -> io::Result<()> {
         set_idle_scheduling()?;
     }
     Ok(())
+}
+
+fn close_range(first: u32, last: u32) -> io::Result<()> {
+    #[expect(unsafe_code, reason = "no safe wrapper closes a range of descriptors")]
+    // SAFETY: plain numbers; nothing in this process owns these descriptors, which is why they are closed.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0_u32) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Lowers a limit; never above what this process was started with.

@@ -603,7 +603,9 @@ fn fd_fdstat_get(mut call: Call<'_>, fd: u32, result: u32) -> Answer {
     let (kind, rights, inherited) = match call.guest().descriptor(fd) {
         Some(Descriptor::Stdin) => (UNKNOWN_FILE, READ | FILESTAT | POLL, 0),
         Some(Descriptor::Stdout | Descriptor::Stderr) => (UNKNOWN_FILE, WRITE | FILESTAT | POLL, 0),
-        Some(Descriptor::Data) => (DIRECTORY, PATH_OPEN | READDIR | PATH_FILESTAT | FILESTAT, FILE | READDIR),
+        // C libraries ask for no right that cannot be inherited, and would then open a blob for writing in vain: with
+        // this right they ask for it and are refused.
+        Some(Descriptor::Data) => (DIRECTORY, PATH_OPEN | READDIR | PATH_FILESTAT | FILESTAT, FILE | READDIR | WRITE),
         Some(Descriptor::Blob { .. }) => (REGULAR_FILE, FILE, 0),
         None => return errno(BADF),
     };

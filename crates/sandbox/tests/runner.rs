@@ -86,6 +86,19 @@ async fn until_state(pid: u32, wanted: impl Fn(Option<char>) -> bool) {
     panic!("process {pid} stays {:?}", state(pid));
 }
 
+/// Waits until one of the process's threads runs.
+async fn until_busy(pid: u32) {
+    for _ in 0..6_000 {
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        let states = threads.map(|thread| thread.unwrap().file_name().to_str().unwrap().parse().unwrap()).map(state);
+        if states.into_iter().any(|state| state == Some('R')) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("process {pid} never runs");
+}
+
 fn gone(state: Option<char>) -> bool {
     matches!(state, None | Some('Z' | 'X'))
 }
@@ -227,7 +240,7 @@ async fn a_killed_runner_is_reported_and_no_use_any_more() {
     let mut runner = device.start().await;
     let control = runner.control();
     let killer = async {
-        until_state(control.pid(), |state| state == Some('R')).await;
+        until_busy(control.pid()).await;
         control.kill().unwrap();
     };
     let (result, ()) = tokio::join!(runner.run(items(&["l"])), killer);

@@ -320,7 +320,7 @@ impl World {
         }
         let loses = self.node.mutation == Some(Mutation::LosesCommits) && self.rng.chance(50);
         if !loses && let Err(error) = self.node.store.commit(epoch, &batch.step.changes) {
-            self.object(format!("the store refuses a commit: {error}"));
+            return self.object(format!("the store refuses a commit: {error}"));
         }
         for change in &batch.step.changes {
             self.node.committed.apply(change);

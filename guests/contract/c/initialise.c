@@ -7,8 +7,9 @@
 static int initialised = 0, runs = 0;
 static char *greeting = NULL;
 
-// Made by the linker: sets libc up, /data included. `_start` calls it once more in each run, which does no harm to C;
-// a C++ program must not rely on global objects that its initialiser changed.
+// Made by the linker: sets libc up, /data included. Newer libcs call it once more at `_start`, which does no harm to C;
+// a C++ program must not rely on global objects that its initialiser changed. With older ones the linker leaves start
+// and end of the program to whoever names this function, so that `main` has to flush its output itself.
 extern void __wasm_call_ctors(void);
 
 __attribute__((export_name("wizer.initialize"))) void initialise(void) {
@@ -30,5 +31,5 @@ int main(void) {
   runs++;
   printf("{\"initialised\":%d,\"run\":%d,\"greeting\":\"%s\",\"item_bytes\":%zu}", initialised, runs,
          greeting ? greeting : "", length);
-  return 0;
+  return fflush(stdout) ? 1 : 0;
 }

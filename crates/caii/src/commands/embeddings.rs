@@ -102,9 +102,10 @@ fn nearest(requests: &Path, results: &Path, like: &str, k: usize) -> Result<Neig
             vectors.push(numbers.iter().map(|n| n.as_f64().unwrap_or(f64::NAN) as f32).collect::<Vec<f32>>());
         }
     })?;
-    let query = texts.iter().position(|text| text.contains(like)).ok_or_else(|| {
-        CliError::Usage(format!("no embedded input of {} contains “{like}”", requests.display()))
-    })?;
+    let query = texts
+        .iter()
+        .position(|text| text.contains(like))
+        .ok_or_else(|| CliError::Usage(format!("no embedded input of {} contains “{like}”", requests.display())))?;
     let nearest = caii_models::nearest(&vectors, query, k);
     let nearest = nearest.into_iter().map(|(at, cosine)| Neighbour { cosine, input: texts[at].clone() }).collect();
     Ok(Neighbours { input: texts[query].clone(), nearest })

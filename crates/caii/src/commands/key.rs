@@ -46,7 +46,14 @@ pub(crate) async fn run(command: Key, pool: &PoolArgs, format: Format) -> Result
             output::print(format, &keys, |keys| {
                 let row = |key: &KeyView| {
                     let state = key.revoked_ms.map_or("in use".into(), |at| format!("revoked {}", ago(at)));
-                    vec![key.id.clone(), key.account.clone(), key.role.clone(), key.name.clone(), ago(key.created_ms), state]
+                    vec![
+                        key.id.clone(),
+                        key.account.clone(),
+                        key.role.clone(),
+                        key.name.clone(),
+                        ago(key.created_ms),
+                        state,
+                    ]
                 };
                 let rows: Vec<_> = keys.data.iter().map(row).collect();
                 table(&["id", "account", "role", "name", "made", "state"], &rows)

@@ -80,7 +80,9 @@ pub(crate) async fn run(command: Model, pool: &PoolArgs, format: Format) -> Resu
         }
         Model::Remove { name } => {
             client.call(Method::DELETE, &format!("/caii/v1/models/{name}")).await?;
-            output::print(format, &serde_json::json!({ "name": name, "deleted": true }), |_| format!("{name} is removed"));
+            output::print(format, &serde_json::json!({ "name": name, "deleted": true }), |_| {
+                format!("{name} is removed")
+            });
         }
     }
     Ok(ExitCode::SUCCESS)

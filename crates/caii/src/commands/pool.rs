@@ -101,7 +101,10 @@ fn print_addresses(format: Format, dir: &Path, addresses: &PoolAddresses) {
     });
     output::print(format, &view, |_| {
         let local = match &http {
-            Some(http) => format!("\nOpenAI clients on this machine:\n  OPENAI_BASE_URL={http}/v1 OPENAI_API_KEY={}\n", addresses.admin_key),
+            Some(http) => format!(
+                "\nOpenAI clients on this machine:\n  OPENAI_BASE_URL={http}/v1 OPENAI_API_KEY={}\n",
+                addresses.admin_key
+            ),
             None => String::new(),
         };
         format!(

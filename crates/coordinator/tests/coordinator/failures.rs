@@ -294,3 +294,16 @@ fn a_clock_that_is_set_back_does_not_stop_the_pool() {
     pool.pass(500);
     assert_eq!(pool.attempts(), [(0, DeviceLost)]);
 }
+
+#[test]
+fn a_clock_that_is_set_back_does_not_refuse_or_prolong_jobs() {
+    let mut pool = Pool::new();
+    pool.now -= 3_600_000;
+    let spec = JobSpec { deadline: Timestamp(pool.now + 60_000), ..pool.spec("alice") };
+    let Reply::Job(job) = pool.must(Input::JobSubmit(spec)) else { panic!("no job") };
+    pool.step(Input::JobPrepared(job, Ok(prepared(1))));
+    pool.pass(59_000);
+    assert_eq!(pool.view(job).phase, Phase::Running);
+    pool.pass(2_000);
+    assert_eq!(pool.view(job).phase, Phase::Assembling);
+}

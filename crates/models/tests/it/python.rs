@@ -10,6 +10,9 @@ fn packages() -> &'static Path {
     static INSTALLED: OnceLock<PathBuf> = OnceLock::new();
     INSTALLED.get_or_init(|| {
         let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python-packages-1");
+        // Tests ask for them at the same time, in processes of their own.
+        let lock = std::fs::File::create(home.with_extension("lock")).unwrap();
+        lock.lock().unwrap();
         if !home.exists() {
             // Renamed when complete, so that an interrupted installation is not taken for one.
             let fresh = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap().keep();

@@ -555,8 +555,8 @@ mod tests {
         Account::new("a").unwrap()
     }
 
-    fn new_key() -> Input {
-        Input::KeyCreate { name: "k".into(), account: account(), role: Role::Admin, secret_hash: Digest([3; 32]) }
+    fn new_key(secret: u8) -> Input {
+        Input::KeyCreate { name: "k".into(), account: account(), role: Role::Admin, secret_hash: Digest([secret; 32]) }
     }
 
     async fn keys(handle: &Handle) -> usize {
@@ -567,10 +567,10 @@ mod tests {
     async fn a_full_disk_stops_writes_alone_and_passes() {
         let full = Arc::new(AtomicBool::new(false));
         let running = Running::start(Box::new(Flaky { store: MemoryStore::new(), full: full.clone() }));
-        running.handle.ask(new_key()).await.unwrap();
+        running.handle.ask(new_key(1)).await.unwrap();
         full.store(true, Ordering::SeqCst);
         for _ in 0..3 {
-            let refused = running.handle.ask(new_key()).await.unwrap_err();
+            let refused = running.handle.ask(new_key(2)).await.unwrap_err();
             assert!(
                 matches!(&refused, AskError::Storage(reason) if reason.contains("free some disk space")),
                 "{refused}"
@@ -579,7 +579,7 @@ mod tests {
         }
         full.store(false, Ordering::SeqCst);
         let begun = Instant::now();
-        while let Err(refused) = running.handle.ask(new_key()).await {
+        while let Err(refused) = running.handle.ask(new_key(2)).await {
             assert!(matches!(refused, AskError::Storage(_)) && begun.elapsed() < Duration::from_secs(60), "{refused}");
             tokio::task::yield_now().await;
         }
@@ -640,7 +640,7 @@ mod tests {
         let mut store = MemoryStore::new();
         let running = Running::start(Box::new(store.clone()));
         store.acquire().unwrap();
-        assert!(running.handle.ask(new_key()).await.is_err());
+        assert!(running.handle.ask(new_key(2)).await.is_err());
         assert!(matches!(running.thread.join().unwrap(), Err(ActorError::Deposed(_))));
     }
 }
