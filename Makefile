@@ -11,7 +11,7 @@ guests: setup
 # A pool, three contributors, a real model and a real batch, on this machine, from nothing.
 demo: setup
 	@scripts/build-guests.sh inference
-	@cargo build --release --locked --quiet --bin caii --package xtask --bin xtask
+	@cargo build --release --locked --quiet --bins --package caii --package xtask
 	@target/release/xtask demo
 
 # Everything: all set-up, all tests.

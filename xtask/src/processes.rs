@@ -60,9 +60,9 @@ impl Processes {
                 let mut state = self.state();
                 let place = state.children.iter().position(|child| child.id() == id);
                 let place = place.ok_or_else(|| Failure("interrupted".into()))?;
-                if let Some(status) = attempt("waiting for a process", state.children[place].try_wait())? {
-                    state.children.remove(place);
-                    return Ok(status);
+                let ended = attempt("waiting for a process", state.children[place].try_wait())?.is_some();
+                if ended {
+                    return attempt("waiting for a process", state.children.remove(place).wait());
                 }
             }
             std::thread::sleep(POLL);
