@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const PURE: [(&str, &[&str]); 6] = [
     ("model", &["sha2"]),
     ("trust", &["caii-model", "ed25519-dalek", "sha2", "thiserror"]),
-    ("wire", &["caii-model", "caii-trust", "prost", "thiserror"]),
+    ("wire", &["caii-model", "caii-trust", "base64", "prost", "thiserror"]),
     ("coordinator", &["caii-model", "caii-trust"]),
     ("agent", &["caii-model"]),
     ("sim", &["caii-model", "caii-trust", "caii-coordinator", "caii-agent", "caii-store"]),

@@ -34,7 +34,7 @@ fn batch_fails(world: &World, content: &[u8]) -> String {
 #[test]
 fn bad_lines() {
     let world = World::with_devices(1);
-    let nothing = world.fails(&["batch", "submit", &world.write("none.jsonl", &request("a")), "--wait"]);
+    let nothing = world.fails(&["batch", "submit", &world.write("none.jsonl", request("a")), "--wait"]);
     assert!(
         nothing.contains("This pool has no model for '/v1/embeddings' yet; `caii model add` adds one"),
         "{nothing}"

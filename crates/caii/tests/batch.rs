@@ -1,4 +1,5 @@
 //! A batch of real sentences through a real model, and what the embeddings are worth.
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
 
 mod support;
 

@@ -4,16 +4,20 @@
 //! All 46 functions exist, so that what ordinary toolchains emit links; those that make no sense here say so by their
 //! error number.
 
+mod names;
+
+pub(crate) use names::signature;
+
 use crate::engine::{MAX_TABLE_ELEMENTS, MAX_TABLES};
 use crate::meter::HOST_PRICES;
 use caii_model::{Bytes, Digest, Limits};
+use names::*;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
-use wasmparser::ValType::{self, I32, I64};
+use wasmparser::ValType::I64;
 use wasmtime::{Caller, Extern, FuncType, Linker, Memory, ResourceLimiter, Result, Trap, Val};
 
-const MODULE: &str = "wasi_snapshot_preview1";
 /// Descriptors of one instance.
 const MAX_DESCRIPTORS: usize = 256;
 /// Entries of one scatter or gather list, and subscriptions of one poll.
@@ -24,93 +28,10 @@ const MAX_PATH: u32 = 4096;
 const DATA: u32 = 3;
 const DATA_NAME: &[u8] = b"/data";
 
-// Error numbers of preview 1.
-const SUCCESS: i32 = 0;
-const BADF: i32 = 8;
-const EXIST: i32 = 20;
-const FAULT: i32 = 21;
-const INVAL: i32 = 28;
-const ISDIR: i32 = 31;
-const MFILE: i32 = 33;
-const NAMETOOLONG: i32 = 37;
-const NOENT: i32 = 44;
-const NOTDIR: i32 = 54;
-const NOTSUP: i32 = 58;
-const ROFS: i32 = 69;
-const SPIPE: i32 = 70;
-const NOTCAPABLE: i32 = 76;
-
 const DIRECTORY: u8 = 3;
 const REGULAR_FILE: u8 = 4;
 /// Neither terminal nor file: C libraries then buffer the stream in blocks.
 const UNKNOWN_FILE: u8 = 0;
-
-type Signature = (&'static [ValType], &'static [ValType]);
-
-/// Functions that always answer with one error number.
-const REFUSED: &[(&str, Signature, i32)] = &[
-    ("fd_allocate", (&[I32, I64, I64], &[I32]), NOTSUP),
-    ("fd_datasync", (&[I32], &[I32]), NOTSUP),
-    ("fd_fdstat_set_rights", (&[I32, I64, I64], &[I32]), NOTSUP),
-    ("fd_filestat_set_size", (&[I32, I64], &[I32]), ROFS),
-    ("fd_filestat_set_times", (&[I32, I64, I64, I32], &[I32]), ROFS),
-    ("fd_pwrite", (&[I32, I32, I32, I64, I32], &[I32]), ROFS),
-    ("fd_sync", (&[I32], &[I32]), NOTSUP),
-    ("path_create_directory", (&[I32, I32, I32], &[I32]), ROFS),
-    ("path_filestat_set_times", (&[I32, I32, I32, I32, I64, I64, I32], &[I32]), ROFS),
-    ("path_link", (&[I32, I32, I32, I32, I32, I32, I32], &[I32]), ROFS),
-    ("path_readlink", (&[I32, I32, I32, I32, I32, I32], &[I32]), INVAL),
-    ("path_remove_directory", (&[I32, I32, I32], &[I32]), ROFS),
-    ("path_rename", (&[I32, I32, I32, I32, I32, I32], &[I32]), ROFS),
-    ("path_symlink", (&[I32, I32, I32, I32, I32], &[I32]), ROFS),
-    ("path_unlink_file", (&[I32, I32, I32], &[I32]), ROFS),
-    ("proc_raise", (&[I32], &[I32]), NOTSUP),
-    ("sock_accept", (&[I32, I32, I32], &[I32]), BADF),
-    ("sock_recv", (&[I32, I32, I32, I32, I32, I32], &[I32]), BADF),
-    ("sock_send", (&[I32, I32, I32, I32, I32], &[I32]), BADF),
-    ("sock_shutdown", (&[I32, I32], &[I32]), BADF),
-];
-
-/// Functions that do something.
-const OFFERED: &[(&str, Signature)] = &[
-    ("args_get", (&[I32, I32], &[I32])),
-    ("args_sizes_get", (&[I32, I32], &[I32])),
-    ("clock_res_get", (&[I32, I32], &[I32])),
-    ("clock_time_get", (&[I32, I64, I32], &[I32])),
-    ("environ_get", (&[I32, I32], &[I32])),
-    ("environ_sizes_get", (&[I32, I32], &[I32])),
-    ("fd_advise", (&[I32, I64, I64, I32], &[I32])),
-    ("fd_close", (&[I32], &[I32])),
-    ("fd_fdstat_get", (&[I32, I32], &[I32])),
-    ("fd_fdstat_set_flags", (&[I32, I32], &[I32])),
-    ("fd_filestat_get", (&[I32, I32], &[I32])),
-    ("fd_pread", (&[I32, I32, I32, I64, I32], &[I32])),
-    ("fd_prestat_dir_name", (&[I32, I32, I32], &[I32])),
-    ("fd_prestat_get", (&[I32, I32], &[I32])),
-    ("fd_read", (&[I32, I32, I32, I32], &[I32])),
-    ("fd_readdir", (&[I32, I32, I32, I64, I32], &[I32])),
-    ("fd_renumber", (&[I32, I32], &[I32])),
-    ("fd_seek", (&[I32, I64, I32, I32], &[I32])),
-    ("fd_tell", (&[I32, I32], &[I32])),
-    ("fd_write", (&[I32, I32, I32, I32], &[I32])),
-    ("path_filestat_get", (&[I32, I32, I32, I32, I32], &[I32])),
-    ("path_open", (&[I32, I32, I32, I32, I32, I64, I64, I32, I32], &[I32])),
-    ("poll_oneoff", (&[I32, I32, I32, I32], &[I32])),
-    ("proc_exit", (&[I32], &[])),
-    ("random_get", (&[I32, I32], &[I32])),
-    ("sched_yield", (&[], &[I32])),
-];
-
-/// The type of a function that programs may import, or nothing if there is none of that name.
-pub(crate) fn signature(module: &str, name: &str) -> Option<Signature> {
-    let refused = REFUSED.iter().map(|(found, signature, _)| (*found, *signature));
-    OFFERED
-        .iter()
-        .copied()
-        .chain(refused)
-        .find(|(found, _)| module == MODULE && *found == name)
-        .map(|(_, signature)| signature)
-}
 
 /// The program ended by `proc_exit`.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
@@ -923,6 +844,7 @@ pub(crate) const MAX_MEMORY: Bytes = Bytes(1 << 32);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wasmparser::ValType::{self, I32};
 
     #[test]
     fn all_of_preview_1_is_defined_with_the_types_that_inspection_demands() {

@@ -1,4 +1,5 @@
 //! Programs as toolchains make them, in Rust and in C, under the guest contract. `scripts/build-guests.sh` makes them.
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
 
 use caii_model::{BlobRef, Bytes, Digest, Fuel, ItemError, ItemOutcome, Limits, Manifest, Millis, RuntimeClass, Scope};
 use caii_model::{TrapKind, TrapKind::*};

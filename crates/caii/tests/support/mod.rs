@@ -10,18 +10,18 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before the test gives up.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A pool of this test alone.
-pub struct World {
+pub(crate) struct World {
     /// Everything is under here.
-    pub dir: tempfile::TempDir,
+    pub(crate) dir: tempfile::TempDir,
     pool: Option<Child>,
     /// The https port, kept over restarts, so that agents find the pool again.
     port: u16,
     http_port: u16,
     /// What `caii pool up --output json` said.
-    pub up: Value,
+    pub(crate) up: Value,
     agents: Vec<(String, Child)>,
     /// What the pool's command line has besides its directory and its addresses.
     pool_args: Vec<String>,
@@ -30,23 +30,23 @@ pub struct World {
 }
 
 /// What a command did.
-pub struct Done {
-    pub ok: bool,
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Done {
+    pub(crate) ok: bool,
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl World {
     /// A new pool that is up.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut world = Self::down();
         world.start_pool();
         world
     }
 
     /// A pool with so many devices, `device-0` and on, of one slot each, all connected.
-    pub fn with_devices(count: usize) -> Self {
+    pub(crate) fn with_devices(count: usize) -> Self {
         let mut world = Self::new();
         (0..count).for_each(|n| world.start_agent(&format!("device-{n}")));
         world.await_devices(count);
@@ -54,7 +54,7 @@ impl World {
     }
 
     /// A pool with these settings.
-    pub fn configured(settings: &str) -> Self {
+    pub(crate) fn configured(settings: &str) -> Self {
         let mut world = Self::down();
         world.write("pool.toml", settings);
         world.pool_args = vec!["--config".into(), world.path("pool.toml").display().to_string()];
@@ -63,7 +63,7 @@ impl World {
     }
 
     /// A pool whose directory is on a disk of this size.
-    pub fn on_disk(mebibytes: u32) -> Self {
+    pub(crate) fn on_disk(mebibytes: u32) -> Self {
         let mut world = Self::down();
         std::fs::create_dir(world.path("disk")).unwrap();
         world.pool_disk = Some(Disk::new(&world.path("disk"), mebibytes));
@@ -72,7 +72,7 @@ impl World {
     }
 
     /// A pool that was never started.
-    pub fn down() -> Self {
+    pub(crate) fn down() -> Self {
         Self {
             dir: tempfile::tempdir().unwrap(),
             pool: None,
@@ -86,17 +86,17 @@ impl World {
     }
 
     /// The disk of the pool's directory.
-    pub fn pool_disk(&self) -> &Disk {
+    pub(crate) fn pool_disk(&self) -> &Disk {
         self.pool_disk.as_ref().unwrap()
     }
 
     /// The pool's directory as others see it.
-    pub fn pool_dir(&self) -> PathBuf {
+    pub(crate) fn pool_dir(&self) -> PathBuf {
         self.pool_disk.as_ref().map_or_else(|| self.path("pool"), |disk| disk.seen().join("pool"))
     }
 
     /// The command that starts the pool.
-    pub fn pool_command(&self) -> Command {
+    pub(crate) fn pool_command(&self) -> Command {
         let (mut command, dir) = match &self.pool_disk {
             None => (caii(), self.path("pool")),
             Some(disk) => (disk.enter(), self.path("disk/pool")),
@@ -108,7 +108,7 @@ impl World {
     }
 
     /// Starts the pool (again).
-    pub fn start_pool(&mut self) {
+    pub(crate) fn start_pool(&mut self) {
         let mut command = self.pool_command();
         let log = std::fs::File::options().create(true).append(true).open(self.path("pool.log")).unwrap();
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
@@ -122,52 +122,52 @@ impl World {
     }
 
     /// Ends the pool with SIGKILL.
-    pub fn kill_pool(&mut self) {
+    pub(crate) fn kill_pool(&mut self) {
         let mut pool = self.pool.take().unwrap();
         pool.kill().unwrap();
         pool.wait().unwrap();
     }
 
     /// The pool's process.
-    pub fn pool_pid(&self) -> u32 {
+    pub(crate) fn pool_pid(&self) -> u32 {
         self.pool.as_ref().unwrap().id()
     }
 
     /// Ends the pool with SIGTERM and waits; true when it ended by itself and well.
-    pub fn stop_pool(&mut self) -> bool {
+    pub(crate) fn stop_pool(&mut self) -> bool {
         let mut pool = self.pool.take().unwrap();
         signal(pool.id(), "TERM");
         pool.wait().unwrap().success()
     }
 
     /// The join ticket that the pool printed.
-    pub fn ticket(&self) -> String {
+    pub(crate) fn ticket(&self) -> String {
         self.up["ticket"].as_str().unwrap().to_owned()
     }
 
     /// The admin key that the pool printed.
-    pub fn admin_key(&self) -> String {
+    pub(crate) fn admin_key(&self) -> String {
         self.up["admin_key"].as_str().unwrap().to_owned()
     }
 
     /// The plain HTTP address for clients on this machine.
-    pub fn http(&self) -> String {
+    pub(crate) fn http(&self) -> String {
         format!("http://127.0.0.1:{}", self.http_port)
     }
 
     /// Starts (again) the agent of this name, with the pool's ticket.
-    pub fn start_agent(&mut self, name: &str) {
+    pub(crate) fn start_agent(&mut self, name: &str) {
         let ticket = self.ticket();
         self.start_agent_with(name, &[&ticket, "--slots", "1"]);
     }
 
     /// The same with other arguments.
-    pub fn start_agent_with(&mut self, name: &str, args: &[&str]) {
+    pub(crate) fn start_agent_with(&mut self, name: &str, args: &[&str]) {
         self.start_agent_by(caii(), name, self.path(&format!("agent-{name}")), args);
     }
 
     /// The same by a command that runs `caii` in a way of its own.
-    pub fn start_agent_by(&mut self, mut command: Command, name: &str, dir: PathBuf, args: &[&str]) {
+    pub(crate) fn start_agent_by(&mut self, mut command: Command, name: &str, dir: PathBuf, args: &[&str]) {
         command.args(["agent", "run"]).args(args).args(["--name", name]).arg("--dir").arg(dir);
         let log = std::fs::File::options().create(true).append(true).open(self.path(&format!("{name}.log"))).unwrap();
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
@@ -175,12 +175,12 @@ impl World {
     }
 
     /// The agent's process.
-    pub fn agent_pid(&self, name: &str) -> u32 {
+    pub(crate) fn agent_pid(&self, name: &str) -> u32 {
         self.agents.iter().find(|(n, _)| n == name).unwrap().1.id()
     }
 
     /// Ends an agent with SIGKILL.
-    pub fn kill_agent(&mut self, name: &str) {
+    pub(crate) fn kill_agent(&mut self, name: &str) {
         let at = self.agents.iter().position(|(n, _)| n == name).unwrap();
         let (_, mut child) = self.agents.remove(at);
         child.kill().unwrap();
@@ -188,7 +188,7 @@ impl World {
     }
 
     /// Waits for an agent to end by itself; its exit status and log.
-    pub fn agent_end(&mut self, name: &str) -> (bool, String) {
+    pub(crate) fn agent_end(&mut self, name: &str) -> (bool, String) {
         let at = self.agents.iter().position(|(n, _)| n == name).unwrap();
         let (_, mut child) = self.agents.remove(at);
         let since = Instant::now();
@@ -202,25 +202,25 @@ impl World {
     }
 
     /// Ends an agent with SIGTERM; true when it ended well.
-    pub fn stop_agent(&mut self, name: &str) -> bool {
+    pub(crate) fn stop_agent(&mut self, name: &str) -> bool {
         signal(self.agent_pid(name), "TERM");
         self.agent_end(name).0
     }
 
     /// The id by which the pool knows the device of this name.
-    pub fn device_id(&self, name: &str) -> String {
+    pub(crate) fn device_id(&self, name: &str) -> String {
         self.device(name)["id"].as_str().unwrap().to_owned()
     }
 
     /// What the pool knows of the device of this name.
-    pub fn device(&self, name: &str) -> Value {
+    pub(crate) fn device(&self, name: &str) -> Value {
         let devices = self.json(&["device", "list"]);
         let found = devices["data"].as_array().unwrap().iter().find(|device| device["name"] == name);
         found.unwrap_or_else(|| panic!("no device {name}: {devices}")).clone()
     }
 
     /// Waits until a job has ended; what it came to.
-    pub fn await_job(&self, id: &str) -> Value {
+    pub(crate) fn await_job(&self, id: &str) -> Value {
         let mut view = Value::Null;
         self.until_some(&format!("the end of {id}"), |world| {
             view = world.json(&["job", "status", id]);
@@ -230,13 +230,13 @@ impl World {
     }
 
     /// Submits a job without waiting; its id.
-    pub fn submit(&self, args: &[&str]) -> String {
+    pub(crate) fn submit(&self, args: &[&str]) -> String {
         let job = self.json(&[&["job", "submit"], args].concat());
         job["id"].as_str().unwrap().to_owned()
     }
 
     /// Waits until there is something; that.
-    pub fn until_some<T>(&self, what: &str, mut find: impl FnMut(&Self) -> Option<T>) -> T {
+    pub(crate) fn until_some<T>(&self, what: &str, mut find: impl FnMut(&Self) -> Option<T>) -> T {
         let since = Instant::now();
         loop {
             if let Some(found) = find(self) {
@@ -248,7 +248,7 @@ impl World {
     }
 
     /// Waits until an agent's log says this.
-    pub fn until_logged(&self, log: &str, what: &str) {
+    pub(crate) fn until_logged(&self, log: &str, what: &str) {
         let since = Instant::now();
         while !self.log(log).contains(what) {
             assert!(since.elapsed() < PATIENCE, "{log} does not say {what:?}: {}", self.log(log));
@@ -257,7 +257,7 @@ impl World {
     }
 
     /// A request over the plain HTTP port; its status and answer.
-    pub fn http_json(&self, method: &str, path: &str, key: &str, body: &[u8]) -> (u16, Value) {
+    pub(crate) fn http_json(&self, method: &str, path: &str, key: &str, body: &[u8]) -> (u16, Value) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.http_port)).unwrap();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: pool\r\nauthorization: Bearer {key}\r\nconnection: close\r\n\
@@ -276,7 +276,7 @@ impl World {
     }
 
     /// Adds a model that answers every request with the request itself: for what is about requests and not answers.
-    pub fn add_echo_model(&self, name: &str) {
+    pub(crate) fn add_echo_model(&self, name: &str) {
         let program = std::fs::read(guest("contract-echo")).unwrap();
         let digest = sha256(&program);
         let post = |method: &str, path: &str, body: &[u8]| {
@@ -294,7 +294,7 @@ impl World {
     }
 
     /// Waits until so many devices are connected.
-    pub fn await_devices(&self, count: usize) {
+    pub(crate) fn await_devices(&self, count: usize) {
         self.until(&format!("{count} devices"), |world| {
             let devices = world.json(&["device", "list"]);
             let present = devices["data"].as_array().unwrap().iter().filter(|d| d["present"] == true).count();
@@ -303,7 +303,7 @@ impl World {
     }
 
     /// Waits until something holds.
-    pub fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+    pub(crate) fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let since = Instant::now();
         while !holds(self) {
             assert!(since.elapsed() < PATIENCE, "waited in vain for {what}; pool: {}", self.log("pool.log"));
@@ -312,27 +312,27 @@ impl World {
     }
 
     /// Runs a command against the pool.
-    pub fn run(&self, args: &[&str]) -> Done {
+    pub(crate) fn run(&self, args: &[&str]) -> Done {
         let output = caii().args(args).arg("--pool-dir").arg(self.pool_dir()).current_dir(self.dir.path()).output();
         done(output.unwrap())
     }
 
     /// Runs a command that must succeed; its standard output.
-    pub fn ok(&self, args: &[&str]) -> String {
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
         let done = self.run(args);
         assert!(done.ok, "`caii {}` failed: {}\npool: {}", args.join(" "), done.stderr, self.log("pool.log"));
         done.stdout
     }
 
     /// Runs a command that must fail; its standard error.
-    pub fn fails(&self, args: &[&str]) -> String {
+    pub(crate) fn fails(&self, args: &[&str]) -> String {
         let done = self.run(args);
         assert!(!done.ok, "`caii {}` succeeded: {}", args.join(" "), done.stdout);
         done.stderr
     }
 
     /// Runs a command with `--output json`; what it printed.
-    pub fn json(&self, args: &[&str]) -> Value {
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
         let mut all = args.to_vec();
         all.extend(["--output", "json"]);
         let text = self.ok(&all);
@@ -340,28 +340,28 @@ impl World {
     }
 
     /// A path in the test's directory.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// Writes a file in the test's directory; its name.
-    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> String {
         std::fs::write(self.path(name), content).unwrap();
         name.to_owned()
     }
 
     /// Reads a file of the test's directory.
-    pub fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
     /// The lines of a JSONL file of the test's directory.
-    pub fn lines(&self, name: &str) -> Vec<Value> {
+    pub(crate) fn lines(&self, name: &str) -> Vec<Value> {
         self.read(name).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// A process's log so far.
-    pub fn log(&self, name: &str) -> String {
+    pub(crate) fn log(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 }
@@ -380,7 +380,7 @@ impl Drop for World {
 }
 
 /// A small disk of its own, which can be filled: a tmpfs that only the processes started through it see under its path.
-pub struct Disk {
+pub(crate) struct Disk {
     at: PathBuf,
     /// Keeps the mount namespace.
     holder: Child,
@@ -388,7 +388,7 @@ pub struct Disk {
 
 impl Disk {
     /// An empty disk in place of this directory.
-    pub fn new(at: &Path, mebibytes: u32) -> Self {
+    pub(crate) fn new(at: &Path, mebibytes: u32) -> Self {
         let mut command = Command::new("unshare");
         command.arg("--mount");
         if !is_root() {
@@ -404,7 +404,7 @@ impl Disk {
     }
 
     /// A command that runs `caii` where the disk is.
-    pub fn enter(&self) -> Command {
+    pub(crate) fn enter(&self) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--mount", "--wdns=/", "--target", &self.holder.id().to_string()]);
         if !is_root() {
@@ -416,12 +416,12 @@ impl Disk {
     }
 
     /// Where processes outside find the disk.
-    pub fn seen(&self) -> PathBuf {
+    pub(crate) fn seen(&self) -> PathBuf {
         Path::new("/proc").join(self.holder.id().to_string()).join("root").join(self.at.strip_prefix("/").unwrap())
     }
 
     /// Uses up all space that is left.
-    pub fn fill(&self) {
+    pub(crate) fn fill(&self) {
         let mut filler = std::fs::File::options().create(true).append(true).open(self.seen().join("filler")).unwrap();
         let mut piece = vec![0; 1 << 16];
         while !piece.is_empty() {
@@ -432,7 +432,7 @@ impl Disk {
     }
 
     /// Gives the space back.
-    pub fn free(&self) {
+    pub(crate) fn free(&self) {
         std::fs::remove_file(self.seen().join("filler")).unwrap();
     }
 }
@@ -449,11 +449,11 @@ fn is_root() -> bool {
 }
 
 /// Random numbers that a seed repeats (SplitMix64).
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
     /// Seeded by `CAII_SEED`, or by the clock; says which.
-    pub fn seeded() -> Self {
+    pub(crate) fn seeded() -> Self {
         let clock = || std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
         let seed = std::env::var("CAII_SEED").map_or_else(|_| clock(), |seed| seed.parse().unwrap());
         println!("CAII_SEED={seed} repeats the random choices");
@@ -461,7 +461,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -470,13 +470,13 @@ impl Random {
     }
 
     /// A number below this one.
-    pub fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 }
 
 /// The binary under test, away from whatever pool the user has.
-pub fn caii() -> Command {
+pub(crate) fn caii() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_caii"));
     clean(&mut command);
     command
@@ -490,7 +490,7 @@ fn clean(command: &mut Command) {
 }
 
 /// Runs one of the project's scripts to its end; what it printed.
-pub fn script(name: &str, args: &[&str]) -> String {
+pub(crate) fn script(name: &str, args: &[&str]) -> String {
     let output = Command::new(repo().join(name)).args(args).current_dir(repo()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{name}: {said}");
@@ -498,36 +498,36 @@ pub fn script(name: &str, args: &[&str]) -> String {
 }
 
 /// The directory of the model that the tests share, fetched on first use.
-pub fn model_dir() -> String {
+pub(crate) fn model_dir() -> String {
     script("scripts/fetch-model.sh", &[]).trim().to_owned()
 }
 
 /// The digest of these bytes, in hex.
-pub fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     use sha2::Digest as _;
     sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The repository.
-pub fn repo() -> PathBuf {
+pub(crate) fn repo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
 /// A guest that `scripts/build-guests.sh` built.
-pub fn guest(name: &str) -> String {
+pub(crate) fn guest(name: &str) -> String {
     let path = repo().join("build/guests").join(format!("{name}.wasm"));
     assert!(path.is_file(), "{} is missing: run `make guests`", path.display());
     path.display().to_string()
 }
 
 /// Sends a signal to a process.
-pub fn signal(pid: u32, name: &str) {
+pub(crate) fn signal(pid: u32, name: &str) {
     let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap();
     assert!(status.success());
 }
 
 /// The processes whose parent is this one.
-pub fn children(pid: u32) -> Vec<u32> {
+pub(crate) fn children(pid: u32) -> Vec<u32> {
     let path = format!("/proc/{pid}/task/{pid}/children");
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let mut found: Vec<u32> = tasks
@@ -557,6 +557,6 @@ fn free_port() -> u16 {
 }
 
 /// Lines of a reader, for callers that wait for one.
-pub fn lines_of(reader: impl std::io::Read) -> impl Iterator<Item = String> {
+pub(crate) fn lines_of(reader: impl std::io::Read) -> impl Iterator<Item = String> {
     BufReader::new(reader).lines().map_while(Result::ok)
 }

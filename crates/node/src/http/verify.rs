@@ -149,7 +149,7 @@ mod tests {
         let outcomes = [no.clone(), yes.clone()];
         let fits = report(&["a\nb\n", "c\n"], &outcomes, 2);
         assert_eq!(compare(input, &outcomes, &manifest(Scope::Item { records: 2 }), 3, &fits), Ok(()));
-        let fits = report(&["a\nb\nc\n"], &[no.clone()], 3);
+        let fits = report(&["a\nb\nc\n"], std::slice::from_ref(&no), 3);
         assert_eq!(compare(input, &[no], &manifest(Scope::Task), 3, &fits), Ok(()));
     }
 
