@@ -526,6 +526,12 @@ pub(crate) fn signal(pid: u32, name: &str) {
     assert!(status.success());
 }
 
+/// Sends a signal to a process group; one that is gone is no error.
+pub(crate) fn signal_group(group: u32, name: &str) {
+    let status = Command::new("kill").args([&format!("-{name}"), "--", &format!("-{group}")]).stderr(Stdio::null()).status();
+    status.expect("kill is there");
+}
+
 /// The processes whose parent is this one.
 pub(crate) fn children(pid: u32) -> Vec<u32> {
     let path = format!("/proc/{pid}/task/{pid}/children");
