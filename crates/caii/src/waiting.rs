@@ -61,7 +61,7 @@ pub(crate) fn ended(view: &JobView) -> bool {
 
 struct Progress {
     bar: ProgressBar,
-    /// Speed counts from the first record that was done after the first look.
+    /// When the first records were done, and how many: speed counts from there.
     start: Option<(Instant, u64)>,
     last_line: Option<Instant>,
     terminal: bool,
@@ -83,7 +83,8 @@ impl Progress {
         self.bar.set_length(totals.records.max(1));
         self.bar.set_position(done);
         self.note(&self.message(view, done));
-        if self.start.is_none() && view.state == "running" {
+        // Devices may first have to fetch and compile, which says nothing about the speed after that.
+        if self.start.is_none() && view.state == "running" && done > 0 {
             self.start = Some((Instant::now(), done));
         }
     }
@@ -107,7 +108,8 @@ impl Progress {
             text.push_str(&format!(", {speed:.1}/s, {} left", caii_model::Millis(left.as_millis() as u64)));
         }
         if view.state == "running" {
-            text.push_str(&format!(", {} tasks under way", view.tasks_leased));
+            let tasks = if view.tasks_leased == 1 { "task" } else { "tasks" };
+            text.push_str(&format!(", {} {tasks} under way", view.tasks_leased));
             if view.tasks_leased == 0 && view.tasks_waiting > 0 {
                 text.push_str(&format!("; `caii job explain {}` says why", view.id));
             }
