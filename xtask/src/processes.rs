@@ -39,7 +39,8 @@ impl Processes {
         // Under the lock, so that nothing is started once the set was ended.
         let mut state = self.state();
         if state.ended {
-            return Err(Failure("interrupted".into()));
+            drop(state);
+            interrupted();
         }
         let mut child = attempt(&words, command.spawn())?;
         let (id, stdout) = (child.id(), child.stdout.take());
@@ -59,7 +60,10 @@ impl Processes {
             {
                 let mut state = self.state();
                 let place = state.children.iter().position(|child| child.id() == id);
-                let place = place.ok_or_else(|| Failure("interrupted".into()))?;
+                let Some(place) = place else {
+                    drop(state);
+                    interrupted();
+                };
                 let ended = attempt("waiting for a process", state.children[place].try_wait())?.is_some();
                 if ended {
                     return attempt("waiting for a process", state.children.remove(place).wait());
@@ -92,6 +96,13 @@ impl Processes {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Leaves the end of this process to whoever handles the signal: ending here would leave processes behind.
+fn interrupted() -> ! {
+    loop {
+        std::thread::park();
     }
 }
 
