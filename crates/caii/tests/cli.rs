@@ -122,7 +122,7 @@ fn jobs_explain_themselves_and_can_be_cancelled() {
     world.await_devices(1);
     world.until("work", |world| world.device("device-0")["tasks"] != json!([]));
     let said = world.ok(&["job", "explain", &job]);
-    assert!(said.contains("1 devices are connected; they run 1 tasks at a time"), "{said}");
+    assert!(said.contains("Devices connected: 1. Together they run 1 at a time"), "{said}");
     let said = world.ok(&["device", "explain", &world.device_id("device-0")]);
     assert!(said.contains("It is connected since") && said.contains("It holds"), "{said}");
     let said = world.ok(&["device", "list"]);

@@ -59,7 +59,7 @@ impl Coordinator {
         let slots: u32 = present.values().map(|device| device.slots).sum();
         let busy: usize = present.values().map(|device| device.leases.len()).sum();
         let mut lines = vec![format!(
-            "{} devices are connected; they run {slots} tasks at a time and hold {busy} now.",
+            "Devices connected: {}. Together they run {slots} at a time and hold {busy} now.",
             present.len()
         )];
         for (id, device) in present {
