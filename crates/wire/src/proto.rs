@@ -77,6 +77,8 @@ pub(crate) struct ExchangeReply {
     pub(crate) dropped: Vec<Vec<u8>>,
     #[prost(bytes = "vec", repeated, tag = "9")]
     pub(crate) attachments: Vec<Vec<u8>>,
+    #[prost(uint64, tag = "10")]
+    pub(crate) governance: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -186,6 +188,7 @@ pub(crate) enum AttemptFailureKind {
     BlobUnavailable = 8,
     DiskFull = 9,
     MalformedResult = 10,
+    Uncertified = 11,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -307,3 +307,62 @@ fn a_clock_that_is_set_back_does_not_refuse_or_prolong_jobs() {
     pool.pass(2_000);
     assert_eq!(pool.view(job).phase, Phase::Assembling);
 }
+
+#[test]
+fn a_revoked_workload_ends_its_open_jobs_and_their_work() {
+    let mut pool = Pool::new();
+    let job = pool.job(2);
+    let mut device = pool.device();
+    let leases = pool.take(&mut device, 1);
+    assert_eq!(tasks(&leases), [0]);
+    pool.step(Input::WorkloadRevoked { workload: Digest([77; 32]), reason: "of another".into() });
+    assert_eq!(pool.view(job).phase, Phase::Running);
+    let workload = pool.workload;
+    pool.step(Input::WorkloadRevoked { workload, reason: "alice: it leaks".into() });
+    assert_eq!(pool.effects(), vec![Effect::JobEnded(job)]);
+    let errors = pool.changes().iter().find_map(|change| match change {
+        Change::JobEnded(_, JobEnd { ending: Ending::Failed { errors }, .. }) => Some(errors.clone()),
+        _ => None,
+    });
+    let errors = errors.expect("it ended as failed");
+    assert_eq!(
+        (errors[0].code.as_str(), errors[0].message.as_str()),
+        ("workload_revoked", "the workload was revoked: alice: it leaks")
+    );
+    let reply = pool.speak(&mut device, |_| {});
+    assert_eq!(reply.dropped, [leases[0].lease.id]);
+    // Said again, as after a restart, it changes nothing.
+    let before = pool.changes().len();
+    pool.step(Input::WorkloadRevoked { workload, reason: "alice: it leaks".into() });
+    assert_eq!(pool.changes().len(), before);
+}
+
+#[test]
+fn a_program_that_every_device_refuses_ends_its_job_with_the_reason() {
+    let mut pool = Pool::new();
+    let job = pool.job(1);
+    for _ in 0..3 {
+        let mut device = pool.device();
+        let lease = pool.take(&mut device, 1)[0];
+        pool.fail(&mut device, lease, AttemptFailureKind::Uncertified);
+    }
+    let failed = |change: &Change| matches!(change, Change::JobEnded(id, JobEnd { ending: Ending::Failed { errors }, .. }) if *id == job && errors[0].code == "program_cannot_start");
+    assert!(pool.changes().iter().any(failed), "{:?}", pool.changes());
+}
+
+#[test]
+fn new_governance_is_told_at_once_to_devices_that_wait() {
+    let mut pool = Pool::new();
+    let (mut waits, mut speaks) = (pool.device(), pool.device());
+    let waiting = pool.wait(&mut waits, 0);
+    pool.step(Input::GovernanceChanged { version: 7 });
+    assert_eq!(pool.heard(&mut waits, waiting).governance, 7);
+    assert_eq!(pool.speak(&mut speaks, |_| {}).governance, 7);
+    // What is known already wakes nobody.
+    let waiting = pool.wait(&mut waits, 0);
+    pool.step(Input::GovernanceChanged { version: 7 });
+    pool.pass(250);
+    pool.now += 5_000;
+    pool.step(Input::Tick);
+    assert_eq!(pool.heard(&mut waits, waiting).now, pool.timestamp(), "it was held back until its time");
+}

@@ -454,7 +454,15 @@ async fn an_idle_agent_stops_when_asked() {
     let server = pool(|request| {
         let session = SessionId([3; 16]);
         let (leases, acks, dropped) = (vec![], vec![], vec![]);
-        Ok(ExchangeReply { session, sequence: request.sequence, now: Timestamp(0), leases, acks, dropped })
+        Ok(ExchangeReply {
+            session,
+            sequence: request.sequence,
+            now: Timestamp(0),
+            leases,
+            acks,
+            dropped,
+            governance: 0,
+        })
     })
     .await;
     let dir = tempfile::tempdir().unwrap();
