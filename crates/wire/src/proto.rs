@@ -354,6 +354,8 @@ pub(crate) struct JoinTicket {
     pub(crate) pool: Vec<u8>,
     #[prost(bytes = "vec", tag = "4")]
     pub(crate) secret: Vec<u8>,
+    #[prost(bytes = "vec", tag = "5")]
+    pub(crate) charter: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -59,6 +59,8 @@ pub(crate) struct Membership {
     pub(crate) pool: PoolId,
     /// What its leases are verified with.
     pub(crate) pool_public_key: [u8; 32],
+    /// The charter that decides what may run here.
+    pub(crate) charter: Digest,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -68,6 +70,7 @@ struct MembershipFile {
     certificate: String,
     pool: String,
     pool_public_key: String,
+    charter: String,
 }
 
 impl Home {
@@ -130,6 +133,7 @@ impl Home {
             pool: file.pool.parse().map_err(|_| damaged("`pool` is no pool's id".into()))?,
             // 32 bytes in hex, as a digest is.
             pool_public_key: digest(&file.pool_public_key)?.0,
+            charter: digest(&file.charter)?,
             addresses: file.addresses,
         }))
     }
@@ -141,6 +145,7 @@ impl Home {
             certificate: membership.certificate.hex(),
             pool: membership.pool.to_string(),
             pool_public_key: Digest(membership.pool_public_key).hex(),
+            charter: membership.charter.hex(),
         };
         let text = toml::to_string(&file).expect("strings and lists of strings can be written as TOML");
         self.write("pool.toml", text.as_bytes())
@@ -168,6 +173,7 @@ impl Membership {
             certificate: ticket.certificate,
             pool: ticket.pool,
             pool_public_key,
+            charter: ticket.charter,
         }
     }
 }
@@ -220,6 +226,7 @@ mod tests {
             certificate: Digest([1; 32]),
             pool: PoolId([2; 8]),
             pool_public_key: [3; 32],
+            charter: Digest([4; 32]),
         };
         home.remember(&membership).unwrap();
         assert_eq!(home.membership().unwrap(), Some(membership));

@@ -120,6 +120,7 @@ impl Server {
             certificate: self.certificate,
             pool: caii_trust::pool_id(&pool_key().public()),
             secret: TicketSecret([5; 16]),
+            charter: Digest([6; 32]),
         }
     }
 }
