@@ -208,9 +208,7 @@ pub enum Uncertified {
         rejected: Vec<Rejected>,
     },
     /// Enough keys, but no use on any data that enough of them agree on.
-    #[error(
-        "{} certified it, but there is no use and data tier on which {threshold} of them agree", names(signed)
-    )]
+    #[error("{} certified it, but there is no use and data tier on which {threshold} of them agree", names(signed))]
     NothingInCommon {
         /// Whose certifications count.
         signed: Vec<Steward>,
@@ -412,7 +410,7 @@ pub fn decide(
     let threshold = mandate.threshold;
     let by: Vec<Steward> =
         charter.stewards.iter().filter(|steward| votes.contains_key(&steward.key.id())).cloned().collect();
-    if by.len() < threshold as usize {
+    if votes.len() < threshold as usize {
         return Err(Uncertified::Missing { signed: by, threshold, region: region.clone(), rejected });
     }
     let mut scope = BTreeSet::new();

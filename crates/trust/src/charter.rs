@@ -293,7 +293,10 @@ mod tests {
             (|c| c.certify[0].threshold = 0, "the mandate for any wants 0 of 3 keys"),
             (|c| c.certify[0].threshold = 4, "the mandate for any wants 4 of 3 keys"),
             (|c| c.certify[0].stewards[1] = "alice".into(), "a steward is named twice under the mandate for any"),
-            (|c| c.certify[0].stewards[1] = "mallory".into(), "`mallory`, named under the mandate for any, is no steward"),
+            (
+                |c| c.certify[0].stewards[1] = "mallory".into(),
+                "`mallory`, named under the mandate for any, is no steward",
+            ),
             (|c| c.revoke.push("mallory".into()), "`mallory`, named under `revoke`, is no steward"),
             (|c| c.certification_valid_max = Millis(1), "valid for a day at least"),
         ];

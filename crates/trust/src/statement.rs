@@ -194,28 +194,33 @@ impl Certification {
     pub fn to_json(&self) -> Vec<u8> {
         let words = |words: Vec<String>| words;
         let limits = &self.limits;
-        write(CERTIFICATION, &self.name, self.workload, JsonCertification {
-            charter: self.charter.to_string(),
-            runtime_class: self.runtime.as_str().to_owned(),
-            meter: self.meter.0.to_string(),
-            limits: JsonLimits {
-                fuel_per_item: limits.fuel_per_item.0,
-                fuel_init: limits.fuel_init.0,
-                memory: limits.memory.0,
-                output_per_item: limits.output_per_item.0,
-                stderr_per_item: limits.stderr_per_item.0,
-                wall_per_item_ms: limits.wall_per_item.0,
+        write(
+            CERTIFICATION,
+            &self.name,
+            self.workload,
+            JsonCertification {
+                charter: self.charter.to_string(),
+                runtime_class: self.runtime.as_str().to_owned(),
+                meter: self.meter.0.to_string(),
+                limits: JsonLimits {
+                    fuel_per_item: limits.fuel_per_item.0,
+                    fuel_init: limits.fuel_init.0,
+                    memory: limits.memory.0,
+                    output_per_item: limits.output_per_item.0,
+                    stderr_per_item: limits.stderr_per_item.0,
+                    wall_per_item_ms: limits.wall_per_item.0,
+                },
+                uses: words(self.uses.iter().map(ToString::to_string).collect()),
+                data_tiers: words(self.data_tiers.iter().map(ToString::to_string).collect()),
+                regions: words(self.regions.iter().map(ToString::to_string).collect()),
+                issued: format_time(self.issued),
+                expires: format_time(self.expires),
+                build: self
+                    .build
+                    .as_ref()
+                    .map(|build| JsonBuild { source: build.source.to_string(), command: build.command.clone() }),
             },
-            uses: words(self.uses.iter().map(ToString::to_string).collect()),
-            data_tiers: words(self.data_tiers.iter().map(ToString::to_string).collect()),
-            regions: words(self.regions.iter().map(ToString::to_string).collect()),
-            issued: format_time(self.issued),
-            expires: format_time(self.expires),
-            build: self
-                .build
-                .as_ref()
-                .map(|build| JsonBuild { source: build.source.to_string(), command: build.command.clone() }),
-        })
+        )
     }
 
     fn read(json: Json<JsonCertification>) -> Result<Self, StatementError> {
@@ -266,12 +271,17 @@ impl RevocationStatement {
             Revoked::Workload(digest) => ("workload", digest),
             Revoked::Key(key) => ("key", key.0),
         };
-        write(REVOCATION, what, digest, JsonRevocation {
-            charter: self.charter.to_string(),
-            what: what.to_owned(),
-            issued: format_time(self.issued),
-            why: self.why.clone(),
-        })
+        write(
+            REVOCATION,
+            what,
+            digest,
+            JsonRevocation {
+                charter: self.charter.to_string(),
+                what: what.to_owned(),
+                issued: format_time(self.issued),
+                why: self.why.clone(),
+            },
+        )
     }
 
     fn read(json: Json<JsonRevocation>) -> Result<Self, StatementError> {
@@ -349,7 +359,8 @@ mod tests {
         certification.build = Some(Build { source: Digest([8; 32]), command: "make".into() });
         let text = String::from_utf8(certification.to_json()).unwrap();
         let workload = certification.workload.hex();
-        let [charter, meter, source] = [0xc4, 3, 8].map(|byte: u8| format!("sha256:{}", format!("{byte:02x}").repeat(32)));
+        let [charter, meter, source] =
+            [0xc4, 3, 8].map(|byte: u8| format!("sha256:{}", format!("{byte:02x}").repeat(32)));
         let expected = format!(
             r#"{{"_type":"https://in-toto.io/Statement/v1","subject":[{{"name":"echo","digest":{{"sha256":"{workload}"}}}}],"predicateType":"https://caii.dev/certification/v1","predicate":{{"charter":"{charter}","runtimeClass":"wasm","meter":"{meter}","limits":{{"fuelPerItem":200000000000,"fuelInit":200000000000,"memory":536870912,"outputPerItem":4194304,"stderrPerItem":4096,"wallPerItemMs":120000}},"uses":["embedding"],"dataTiers":["t0","t1"],"regions":["any"],"issued":"2026-01-01T00:00:00Z","expires":"2026-07-01T00:00:00Z","build":{{"source":"{source}","command":"make"}}}}}}"#
         );
@@ -360,8 +371,12 @@ mod tests {
     #[test]
     fn revocations_are_read_as_they_are_written() {
         for what in [Revoked::Workload(Digest([1; 32])), Revoked::Key(KeyId(Digest([2; 32])))] {
-            let statement =
-                RevocationStatement { what, charter: Digest([3; 32]), issued: Timestamp(5_000), why: "it leaks".into() };
+            let statement = RevocationStatement {
+                what,
+                charter: Digest([3; 32]),
+                issued: Timestamp(5_000),
+                why: "it leaks".into(),
+            };
             assert_eq!(Statement::from_json(&statement.to_json()), Ok(Statement::Revocation(statement)));
         }
     }
