@@ -22,6 +22,7 @@ mod statement;
 #[cfg(test)]
 mod testing;
 mod time;
+mod words;
 
 pub use certify::{Certified, Facts, Limit, LimitCaps, LocalPolicy, Rejected, Rejection, Trusted, Uncertified, decide};
 pub use charter::{Body, CHARTER_SIZE_MAX, Charter, CharterError, Mandate, Steward};

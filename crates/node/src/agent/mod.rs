@@ -11,6 +11,7 @@ mod cache;
 mod client;
 mod driver;
 mod event;
+mod gate;
 mod home;
 mod workshop;
 
@@ -23,12 +24,13 @@ pub use home::HomeError;
 
 use cache::BlobCache;
 use caii_agent::{Agent, Config, ExitReason};
-use caii_model::{Bytes, Millis, PoolId, Refusal};
+use caii_model::{Bytes, Millis, PoolId, Refusal, Region, RuntimeVersion};
 use caii_sandbox::Priority;
-use caii_trust::SigningKey;
+use caii_trust::{LocalPolicy, SigningKey};
 use caii_wire::{JoinTicket, TicketError};
 use client::{CallError, PoolClient};
 use driver::{Driver, Events};
+use gate::Gate;
 use home::{Home, Membership};
 use std::ffi::OsString;
 use std::io;
@@ -61,6 +63,8 @@ pub struct AgentOptions {
     pub cache_limit: Bytes,
     /// How long running tasks may go on after a request to stop.
     pub stop_grace: Millis,
+    /// What the owner allows of what stewards certify.
+    pub policy: LocalPolicy,
 }
 
 impl AgentOptions {
@@ -75,8 +79,14 @@ impl AgentOptions {
             priority: Priority::Idle,
             cache_limit: Bytes(20_000_000_000),
             stop_grace: Millis(5_000),
+            policy: LocalPolicy::open(Region::any(), runtime_version()),
         }
     }
+}
+
+/// The version of the engine in this release.
+pub(crate) fn runtime_version() -> RuntimeVersion {
+    caii_sandbox::WASMTIME_VERSION.parse().expect("it is three numbers, which a test makes sure of")
 }
 
 /// Why an agent ended other than by request.
@@ -139,6 +149,9 @@ pub enum AgentError {
     /// Signals cannot be listened for.
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
+    /// What is kept of the charter cannot be used.
+    #[error("cannot use what this device knows of its pool's charter")]
+    Charter(#[source] caii_governance::GovernanceError),
     /// The agent itself failed.
     #[error(transparent)]
     Driver(#[from] DriverError),
@@ -280,6 +293,8 @@ async fn work(
     let client = Arc::new(PoolClient::new(membership, key.clone(), sessions).map_err(AgentError::Https)?);
     let mut config = Config::new(caii_sandbox::meter_id(), options.slots);
     config.stop_grace = options.stop_grace;
+    let gate = Gate::open(&home.path().join("charter"), membership.charter, options.policy.clone(), client.clone());
+    let gate = Arc::new(gate.map_err(AgentError::Charter)?);
     let workshop = Workshop::new(Equipment {
         client: client.clone(),
         cache: Arc::new(cache),
@@ -287,12 +302,14 @@ async fn work(
         runner: options.runner_command.clone(),
         priority: options.priority,
         slots: config.slots as usize,
+        gate: gate.clone(),
     });
     let driver = Driver {
         pool: membership.pool,
         pool_public_key: membership.pool_public_key,
         client,
         workshop: Arc::new(workshop),
+        gate,
         session,
         events: events.clone(),
     };

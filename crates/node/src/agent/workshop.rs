@@ -2,6 +2,7 @@
 
 use super::cache::{BlobCache, FetchError, Pin, is_full};
 use super::client::PoolClient;
+use super::gate::Gate;
 use bytes::Bytes;
 use caii_model::{AttemptFailure, AttemptFailureKind, Digest, ItemOutcome, Lease, Manifest, Millis, Scope, TaskReport};
 use caii_sandbox::{Priority, RunError, Runner, RunnerSpec, StartError, supported_meters};
@@ -32,6 +33,8 @@ pub(crate) struct Equipment {
     pub(crate) priority: Priority,
     /// Tasks that run at a time.
     pub(crate) slots: usize,
+    /// What may run at all.
+    pub(crate) gate: Arc<Gate>,
 }
 
 pub(crate) struct Workshop {
@@ -63,6 +66,8 @@ struct Idle {
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) name: String,
+    /// The stewards who certified it.
+    pub(crate) by: Vec<String>,
     /// Whether the compiled program was there already.
     pub(crate) cached: bool,
     pub(crate) wall: Duration,
@@ -97,6 +102,7 @@ impl Workshop {
                 manifest.meter.0.short()
             )));
         }
+        let certified = self.equipment.gate.admit(&manifest).await?;
         let mut evicted = Vec::new();
         let (mut pins, mut done) = (Vec::new(), 0);
         let program = [(manifest.program, manifest.program_size)];
@@ -128,11 +134,13 @@ impl Workshop {
         state.loaded.insert(workload, (Arc::new(Loaded { spec, _pins: pins }), uses));
         drop(state);
         self.keep(workload, runner);
-        Ok(Prepared { name, cached: started.cached, wall: begun.elapsed(), evicted })
+        let by = certified.by.into_iter().map(|steward| steward.name).collect();
+        Ok(Prepared { name, by, cached: started.cached, wall: begun.elapsed(), evicted })
     }
 
     /// Runs a leased task on its input.
     pub(crate) async fn run(&self, lease: Lease, input: Bytes) -> Result<Finished, AttemptFailure> {
+        self.equipment.gate.still(lease.workload)?;
         let loaded = {
             let mut state = self.state();
             state.uses += 1;
@@ -161,6 +169,13 @@ impl Workshop {
         sealed
             .await
             .map_err(|error| AttemptFailureKind::RunnerDied.because(format!("sealing the result failed: {error}")))
+    }
+
+    /// Forgets a workload that may not run any more, with its idle runners. What runs is ended by whoever runs it.
+    pub(crate) fn stop(&self, workload: Digest) {
+        let mut state = self.state();
+        state.loaded.remove(&workload);
+        state.idle.retain(|idle| idle.workload != workload);
     }
 
     /// Ends runners that were idle for long.

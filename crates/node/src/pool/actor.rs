@@ -2,13 +2,13 @@
 //! then lets anybody know.
 
 use caii_coordinator::{Config, Context, Coordinator, Effect, Input, Reply, RequestId};
-use caii_model::{BootId, JobId, PoolId, Refusal, Timestamp};
+use caii_model::{BootId, JobId, PoolId, Refusal};
 use caii_store::{Epoch, Store, StoreError};
 use caii_trust::Ed25519Authority;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// Messages that may wait for the coordinator. Beyond it, callers are told to come back.
@@ -19,12 +19,7 @@ const TICK: Duration = Duration::from_millis(250);
 /// After a failed commit, so long nothing that would write is tried; doubled each time up to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 
-/// The shell's clock.
-pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
-
+pub(crate) use crate::clock::now;
 /// Work for the pool's own threads that an effect asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Work {

@@ -1,0 +1,177 @@
+//! The device's gate: nothing is fetched, compiled or run here that stewards did not certify, whatever the pool says.
+//!
+//! The pool delivers the charter's files and the certificates; what they say is verified here, against the charter that
+//! the join ticket pinned, and what was ever revoked is remembered. A pool that holds back what is newer lets everything
+//! here stop when the metadata ends.
+
+use super::client::{CallError, PoolClient};
+use super::workshop::Because as _;
+use crate::clock;
+use caii_governance::{DeviceTrust, Files, GovernanceError};
+use caii_model::{AttemptFailure, AttemptFailureKind, Digest, Manifest, Timestamp};
+use caii_trust::{Certified, Envelope, Facts, LocalPolicy, Uncertified, decide};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Why the charter's files are not the newest.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RefreshError {
+    #[error("cannot fetch the charter's files: {0}")]
+    Call(#[from] CallError),
+    #[error("refused the charter's files that the pool sent: {0}")]
+    Refused(#[from] GovernanceError),
+}
+
+/// A workload that was admitted before and is not any more.
+#[derive(Debug)]
+pub(crate) struct Stopped {
+    pub(crate) workload: Digest,
+    pub(crate) name: String,
+    pub(crate) failure: AttemptFailure,
+}
+
+/// What newer files changed.
+#[derive(Debug, Default)]
+pub(crate) struct Refreshed {
+    /// The charter in words, if it is another one than before.
+    pub(crate) charter: Option<String>,
+    pub(crate) stopped: Vec<Stopped>,
+}
+
+pub(crate) struct Gate {
+    client: Arc<PoolClient>,
+    policy: LocalPolicy,
+    /// Held over a whole refresh: two at a time would undo each other.
+    trust: tokio::sync::Mutex<DeviceTrust>,
+    admitted: Mutex<BTreeMap<Digest, Admitted>>,
+}
+
+/// A workload that may run, and what to decide it from again.
+struct Admitted {
+    name: String,
+    facts: Facts,
+    envelopes: Vec<Envelope>,
+    until: Timestamp,
+}
+
+impl Gate {
+    /// The gate of the charter with this id, with what this directory remembers of it.
+    pub(crate) fn open(
+        dir: &Path,
+        charter: Digest,
+        policy: LocalPolicy,
+        client: Arc<PoolClient>,
+    ) -> Result<Self, GovernanceError> {
+        let trust = tokio::sync::Mutex::new(DeviceTrust::open(dir, charter)?);
+        Ok(Self { client, policy, trust, admitted: Mutex::default() })
+    }
+
+    /// Fetches the charter's files, and decides anew what was admitted if they changed anything.
+    pub(crate) async fn refresh(&self) -> Result<Refreshed, RefreshError> {
+        let files = Files::from_json(&self.client.governance().await?)?;
+        let mut trust = self.trust.lock().await;
+        let before = trust.trusted().map(|trusted| trusted.charter.clone());
+        let update = trust.update(&files).await?;
+        for reason in update.ignored {
+            tracing::warn!(%reason, "ignored a file of the charter's");
+        }
+        let Some(trusted) = trust.trusted() else { return Ok(Refreshed::default()) };
+        let charter = (before.as_ref() != Some(&trusted.charter)).then(|| trusted.charter.describe());
+        // The end of what is admitted may have moved even when nothing else did.
+        let mut stopped = Vec::new();
+        self.admitted().retain(|workload, admitted| {
+            match decide(trusted, clock::now(), &admitted.facts, &admitted.envelopes, &self.policy) {
+                Ok(certified) => {
+                    admitted.until = certified.until;
+                    true
+                }
+                Err(refusal) => {
+                    let (name, failure) = (std::mem::take(&mut admitted.name), refused(&refusal));
+                    stopped.push(Stopped { workload: *workload, name, failure });
+                    false
+                }
+            }
+        });
+        Ok(Refreshed { charter, stopped })
+    }
+
+    /// Lets a workload in, or says why it may not run here. Before any other byte of it is fetched.
+    pub(crate) async fn admit(&self, manifest: &Manifest) -> Result<Certified, AttemptFailure> {
+        let facts = Facts::of(manifest);
+        let workload = facts.workload();
+        let unavailable = |what: &str, error: &dyn std::fmt::Display| {
+            AttemptFailureKind::BlobUnavailable.because(format!("cannot fetch {what} of {}: {error}", workload.short()))
+        };
+        let bytes = self.client.certificates(workload).await.map_err(|error| unavailable("the certificates", &error))?;
+        let envelopes = envelopes(&bytes).map_err(|error| unavailable("usable certificates", &error))?;
+        if self.trust.lock().await.trusted().is_none_or(|trusted| trusted.fresh_until <= clock::now()) {
+            self.refresh().await.map_err(|error| AttemptFailureKind::Uncertified.because(error.to_string()))?;
+        }
+        let trust = self.trust.lock().await;
+        let trusted = trust.trusted().ok_or_else(|| {
+            AttemptFailureKind::Uncertified.because("the pool has not shown its charter to this device yet".into())
+        })?;
+        let certified = decide(trusted, clock::now(), &facts, &envelopes, &self.policy).map_err(|e| refused(&e))?;
+        let admitted = Admitted { name: manifest.name.clone(), facts, envelopes, until: certified.until };
+        // Under the lock of the trust: a refresh in between would not have seen it.
+        self.admitted().insert(workload, admitted);
+        Ok(certified)
+    }
+
+    /// Whether an admitted workload may still run at this moment: cheap, for each task.
+    pub(crate) fn still(&self, workload: Digest) -> Result<(), AttemptFailure> {
+        match self.admitted().get(&workload) {
+            Some(admitted) if clock::now() < admitted.until => Ok(()),
+            Some(_) => Err(AttemptFailureKind::Uncertified.because(
+                "its certification or the charter's metadata has ended; it is decided again in a moment".into(),
+            )),
+            None => Err(AttemptFailureKind::Uncertified.because("it is not certified any more".into())),
+        }
+    }
+
+    /// Whether something admitted has come to its end, so that a refresh is due.
+    pub(crate) fn due(&self) -> bool {
+        let now = clock::now();
+        self.admitted().values().any(|admitted| admitted.until <= now)
+    }
+
+    /// Stops what has come to its end although no newer files could be had.
+    pub(crate) fn expire(&self) -> Vec<Stopped> {
+        let now = clock::now();
+        let mut stopped = Vec::new();
+        self.admitted().retain(|workload, admitted| {
+            let ended = admitted.until <= now;
+            if ended {
+                let detail = "its certification or the charter's metadata has ended".to_owned();
+                let failure = AttemptFailureKind::Uncertified.because(detail);
+                stopped.push(Stopped { workload: *workload, name: std::mem::take(&mut admitted.name), failure });
+            }
+            !ended
+        });
+        stopped
+    }
+
+    fn admitted(&self) -> MutexGuard<'_, BTreeMap<Digest, Admitted>> {
+        // Nothing that is done under the lock can leave it half-done.
+        self.admitted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn refused(refusal: &Uncertified) -> AttemptFailure {
+    AttemptFailureKind::Uncertified.because(format!("this device refuses it: {refusal}"))
+}
+
+/// The envelopes of a JSON list. What is no envelope is left out: it counts for nothing, and must not keep others from
+/// counting.
+fn envelopes(bytes: &[u8]) -> Result<Vec<Envelope>, serde_json::Error> {
+    let list: Vec<Box<serde_json::value::RawValue>> = serde_json::from_slice(bytes)?;
+    let read = |raw: &Box<serde_json::value::RawValue>| match Envelope::from_json(raw.get().as_bytes()) {
+        Ok(envelope) => Some(envelope),
+        Err(error) => {
+            tracing::warn!(%error, "ignored a certificate");
+            None
+        }
+    };
+    Ok(list.iter().filter_map(read).collect())
+}
