@@ -24,7 +24,10 @@ mod testing;
 mod time;
 mod words;
 
-pub use certify::{Certified, Facts, Limit, LimitCaps, LocalPolicy, Rejected, Rejection, Trusted, Uncertified, decide};
+pub use certify::{
+    Certified, Facts, Limit, LimitCaps, LocalPolicy, Rejected, Rejection, SIGNATURES_CHECKED_MAX, Trusted, Uncertified,
+    decide,
+};
 pub use charter::{Body, CHARTER_SIZE_MAX, Charter, CharterError, Mandate, Steward};
 pub use dsse::{Envelope, EnvelopeError};
 pub use keys::{KeyId, PublicKey, PublicKeyError};
