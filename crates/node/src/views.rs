@@ -394,3 +394,12 @@ pub struct ExplainView {
     /// The sentences.
     pub lines: Vec<String>,
 }
+
+/// A certificate or a revocation was taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvelopeTaken {
+    /// The workload or key that it is about.
+    pub about: String,
+    /// Whether devices run the workload now, or what is missing.
+    pub verdict: String,
+}

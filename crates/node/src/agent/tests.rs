@@ -105,6 +105,7 @@ impl Server {
             certificate: self.certificate,
             pool: caii_trust::pool_id(&pool.public()),
             pool_public_key: pool.public(),
+            charter: Digest([6; 32]),
         }
     }
 

@@ -2,7 +2,7 @@
 //! then lets anybody know.
 
 use caii_coordinator::{Config, Context, Coordinator, Effect, Input, Reply, RequestId};
-use caii_model::{BootId, JobId, PoolId, Refusal};
+use caii_model::{BootId, Digest, JobId, PoolId, Refusal};
 use caii_store::{Epoch, Store, StoreError};
 use caii_trust::Ed25519Authority;
 use std::collections::{BTreeMap, BTreeSet};
@@ -148,6 +148,8 @@ struct Actor {
     waiters: BTreeMap<JobId, Vec<oneshot::Sender<()>>>,
     /// What the pool's own threads said while nothing could be written; at most one for each in `working`.
     deferred: Vec<Input>,
+    /// What every coordinator must be told: the version of the governance, and what was revoked.
+    governance: BTreeMap<Option<Digest>, Input>,
     trouble: Option<Trouble>,
 }
 
@@ -195,6 +197,7 @@ impl Ready {
             pending: BTreeMap::new(),
             waiters: BTreeMap::new(),
             deferred: Vec::new(),
+            governance: BTreeMap::new(),
             trouble: None,
         };
         actor.reload()?;
@@ -275,10 +278,11 @@ impl Actor {
                 }
             };
             if let Some(reason) = self.blocked() {
+                self.note_governance(&input);
                 match (answer, finished(&input)) {
                     (Some(answer), _) => drop(answer.send(Err(AskError::Storage(reason)))),
                     (None, Some(_)) => self.deferred.push(input),
-                    // Devices say everything again.
+                    // Devices say everything again, and so does a reload with what is noted.
                     (None, None) => {}
                 }
                 continue;
@@ -331,6 +335,7 @@ impl Actor {
         if let Some(work) = finished(&input) {
             self.working.remove(&work);
         }
+        self.note_governance(&input);
         let context = Context { now: now(), entropy: entropy()? };
         let coordinator = self.coordinator.as_mut().expect("nothing is blocked, so there is a coordinator");
         self.requests += 1;
@@ -437,7 +442,18 @@ impl Actor {
         });
         self.coordinator = Some(coordinator);
         self.release(effects);
+        self.deferred.extend(self.governance.values().cloned());
         Ok(())
+    }
+
+    /// Keeps what a coordinator must be told about governance, for the next one that is loaded.
+    fn note_governance(&mut self, input: &Input) {
+        let about = match input {
+            Input::GovernanceChanged { .. } => None,
+            Input::WorkloadRevoked { workload, .. } => Some(*workload),
+            _ => return,
+        };
+        self.governance.insert(about, input.clone());
     }
 }
 
