@@ -79,9 +79,10 @@ pub(crate) struct Dir {
 pub(crate) struct Sign {
     #[command(flatten)]
     dir: Dir,
+    // `--key` is the API key of the commands that talk to a pool; here it takes that one's place, so it has its type.
     /// The steward's key.
     #[arg(long, value_name = "FILE")]
-    key: PathBuf,
+    key: String,
     #[command(flatten)]
     passphrase: Passphrase,
 }
@@ -100,7 +101,7 @@ pub(crate) struct Refresh {
     dir: Dir,
     /// The pool's key; default: online.key in the directory.
     #[arg(long, value_name = "FILE")]
-    key: Option<PathBuf>,
+    key: Option<String>,
     /// For how long it vouches.
     #[arg(long, value_name = "TIME", default_value = FRESH, value_parser = super::duration)]
     valid: Millis,
@@ -259,7 +260,7 @@ pub(crate) fn run(command: Charter, format: Format) -> Result<ExitCode, CliError
         Charter::Show(dir) => show(format, &Repository::open(&dir.dir)?.status()?),
         Charter::Sign(sign) => {
             let repository = Repository::open(&sign.dir.dir)?;
-            let signed = repository.sign(&read_key(&sign.key, &sign.passphrase)?)?;
+            let signed = repository.sign(&read_key(Path::new(&sign.key), &sign.passphrase)?)?;
             eprintln!("signed {}", signed.join(" and "));
             settle(&repository)?;
             show(format, &repository.status()?);
@@ -286,7 +287,7 @@ pub(crate) fn run(command: Charter, format: Format) -> Result<ExitCode, CliError
         }
         Charter::Refresh(refresh) => {
             let repository = Repository::open(&refresh.dir.dir)?;
-            let path = refresh.key.unwrap_or_else(|| refresh.dir.dir.join(ONLINE_KEY));
+            let path = refresh.key.map_or_else(|| refresh.dir.dir.join(ONLINE_KEY), PathBuf::from);
             let key = read_key(&path, &Passphrase { passphrase_file: None })?;
             repository.refresh(&key, Timestamp(now_ms()), refresh.valid)?;
             show(format, &repository.status()?);

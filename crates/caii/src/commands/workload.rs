@@ -94,7 +94,7 @@ pub(crate) struct Certify {
     dir: Dir,
     /// The steward's key.
     #[arg(long, value_name = "FILE")]
-    key: PathBuf,
+    key: String,
     #[command(flatten)]
     passphrase: Passphrase,
     /// Where the certification goes; default: beside the file, as FILE.STEWARD.dsse.
@@ -150,7 +150,7 @@ pub(crate) struct Revoke {
     dir: Dir,
     /// The steward's key.
     #[arg(long, value_name = "FILE")]
-    key: PathBuf,
+    key: String,
     #[command(flatten)]
     passphrase: Passphrase,
     /// Why, for everybody to read.
@@ -330,7 +330,7 @@ fn sign(certify: &Certify, format: Format) -> Result<(), CliError> {
         inspected(&manifest, program)?;
     }
     let charter = Repository::open(&certify.dir.dir)?.charter()?;
-    let key = read_key(&certify.key, &certify.passphrase)?;
+    let key = read_key(Path::new(&certify.key), &certify.passphrase)?;
     let name = steward_of(&charter, &key)?.to_owned();
     if certify.valid > charter.certification_valid_max {
         let days = charter.certification_valid_max.0 / 86_400_000;
@@ -528,7 +528,7 @@ fn stop(revoke: &Revoke, format: Format) -> Result<(), CliError> {
             None => Revoked::Workload(load(Path::new(&revoke.what), &revoke.shape)?.0.digest()),
         },
     };
-    let key = read_key(&revoke.key, &revoke.passphrase)?;
+    let key = read_key(Path::new(&revoke.key), &revoke.passphrase)?;
     steward_of(&charter, &key)?;
     let issued = Timestamp(now_ms() / 1_000 * 1_000);
     let statement = RevocationStatement { what, charter: charter.id, issued, why: revoke.why.clone() };
