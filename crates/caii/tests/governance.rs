@@ -41,7 +41,7 @@ impl Desk {
 
     fn run(&self, args: &[&str]) -> Done {
         let mut command = Command::new(env!("CARGO_BIN_EXE_caii"));
-        for name in ["CAII_PASSPHRASE", "CAII_CHARTER", "CAII_POOL", "CAII_KEY"] {
+        for name in ["CAII_PASSPHRASE", "CAII_CHARTER", "CAII_POOL"] {
             command.env_remove(name);
         }
         let output =
@@ -282,6 +282,7 @@ fn what_stewards_get_wrong_is_said_in_a_sentence() {
         (with(&["--passphrase-file", "pass", "--region", "EU"]), "`EU` is no region"),
         (with(&["--passphrase-file", "pass", "--use", "mining"]), "`mining` is no use category"),
         (vec!["charter", "show", "--charter", "nowhere"], "is missing"),
+        (vec!["charter", "sign", "--charter", "c"], "--key <FILE>"),
         (
             vec!["charter", "sign", "--charter", "c", "--key", "alice.key", "--passphrase-file", "pass"],
             "no file here awaits",
@@ -302,6 +303,7 @@ fn what_stewards_get_wrong_is_said_in_a_sentence() {
     // A certification is never written over.
     assert_eq!(desk.certify("alice", "echo.wasm", &[]).code, Some(0));
     assert!(desk.certify("alice", "echo.wasm", &[]).stderr.contains("cannot write"));
+    desk.ok(&["charter", "refresh", "--charter", "c"]);
     // Secrets stay in their files.
     let shown = desk.ok(&["charter", "key", "show", "alice.key"]);
     assert!(shown.starts_with("alice ed25519:") && shown.trim().len() == "alice ed25519:".len() + 64, "{shown}");

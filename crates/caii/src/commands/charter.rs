@@ -33,7 +33,7 @@ pub(crate) enum Charter {
     Merge(Merge),
     /// Draft a change: other stewards, other rules, or the same for longer. Stewards of before and of after sign it.
     Rotate(Box<Rotate>),
-    /// Put a signed draft in force and vouch anew that nothing newer exists. A running pool does this by itself.
+    /// Put a signed draft in force and vouch anew, by the pool's key, that nothing newer exists.
     Refresh(Refresh),
 }
 
@@ -101,7 +101,7 @@ pub(crate) struct Refresh {
     dir: Dir,
     /// The pool's key; default: online.key in the directory.
     #[arg(long, value_name = "FILE")]
-    key: Option<String>,
+    online_key: Option<PathBuf>,
     /// For how long it vouches.
     #[arg(long, value_name = "TIME", default_value = FRESH, value_parser = super::duration)]
     valid: Millis,
@@ -287,7 +287,7 @@ pub(crate) fn run(command: Charter, format: Format) -> Result<ExitCode, CliError
         }
         Charter::Refresh(refresh) => {
             let repository = Repository::open(&refresh.dir.dir)?;
-            let path = refresh.key.map_or_else(|| refresh.dir.dir.join(ONLINE_KEY), PathBuf::from);
+            let path = refresh.online_key.unwrap_or_else(|| refresh.dir.dir.join(ONLINE_KEY));
             let key = read_key(&path, &Passphrase { passphrase_file: None })?;
             repository.refresh(&key, Timestamp(now_ms()), refresh.valid)?;
             show(format, &repository.status()?);

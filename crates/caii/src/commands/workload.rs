@@ -168,13 +168,13 @@ pub(crate) async fn run(command: Workload, format: Format) -> Result<ExitCode, C
         Workload::Status(check) => {
             let (trusted, facts, decision) = decided(&check).await?;
             let view = decision_view(&trusted, &facts, &decision);
-            output::print(format, &view, |view| decision_text(view));
+            output::print(format, &view, decision_text);
         }
         Workload::Verify(check) => {
             let (trusted, facts, decision) = decided(&check).await?;
             let view = decision_view(&trusted, &facts, &decision);
             decision?;
-            output::print(format, &view, |view| decision_text(view));
+            output::print(format, &view, decision_text);
         }
         Workload::Revoke(revoke) => stop(&revoke, format)?,
     }
