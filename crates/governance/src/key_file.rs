@@ -146,6 +146,17 @@ impl SoftwareKey {
         Ok(key)
     }
 
+    /// The name and the public key that a key file states. No passphrase is needed, so nothing proves that the secret
+    /// belongs to them.
+    ///
+    /// # Errors
+    /// If the file is none.
+    pub fn stated(path: &Path) -> Result<(String, PublicKey), KeyFileError> {
+        let json = read_file(path)?;
+        let key = PublicKey::parse(&json.algorithm, &json.public);
+        key.map(|key| (json.name, key)).map_err(|error| KeyFileError::Strange(error.to_string()))
+    }
+
     /// Reads a key file. The passphrase is asked for only if the file is encrypted.
     ///
     /// # Errors
@@ -154,16 +165,8 @@ impl SoftwareKey {
         path: &Path,
         passphrase: impl FnOnce(&str) -> Result<Zeroizing<String>, KeyFileError>,
     ) -> Result<Self, KeyFileError> {
-        let file = |source| KeyFileError::File { what: "read", path: path.to_owned(), source };
-        if fs::metadata(path).map_err(file)?.len() > KEY_FILE_MAX {
-            return Err(KeyFileError::Strange("it is too large".to_owned()));
-        }
-        let bytes = Zeroizing::new(fs::read(path).map_err(file)?);
         let strange = |detail: String| KeyFileError::Strange(detail);
-        let json: Json = serde_json::from_slice(&bytes).map_err(|error| strange(error.to_string()))?;
-        if json.caii_key != 1 || json.algorithm != "ed25519" {
-            return Err(strange(format!("version {}, algorithm {}", json.caii_key, json.algorithm)));
-        }
+        let json = read_file(path)?;
         let decode = |field: &str, text: &str| STANDARD.decode(text).map_err(|_| strange(format!("`{field}`")));
         let secret = Zeroizing::new(decode("secret", &json.secret)?);
         let seed = match &json.protection {
@@ -196,6 +199,20 @@ impl Json {
         let Self { caii_key, name, algorithm, public, protection, secret: _ } = self;
         serde_json::to_vec(&(caii_key, name, algorithm, public, protection)).expect("strings become JSON")
     }
+}
+
+fn read_file(path: &Path) -> Result<Json, KeyFileError> {
+    let file = |source| KeyFileError::File { what: "read", path: path.to_owned(), source };
+    if fs::metadata(path).map_err(file)?.len() > KEY_FILE_MAX {
+        return Err(KeyFileError::Strange("it is too large".to_owned()));
+    }
+    let bytes = Zeroizing::new(fs::read(path).map_err(file)?);
+    let json: Json = serde_json::from_slice(&bytes).map_err(|error| KeyFileError::Strange(error.to_string()))?;
+    if json.caii_key != 1 || json.algorithm != "ed25519" {
+        let detail = format!("version {}, algorithm {}", json.caii_key, json.algorithm);
+        return Err(KeyFileError::Strange(detail));
+    }
+    Ok(json)
 }
 
 fn cipher(passphrase: &str, salt: &[u8], memory_kib: u32, passes: u32) -> Result<ChaCha20Poly1305, KeyFileError> {

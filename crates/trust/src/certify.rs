@@ -172,7 +172,7 @@ pub enum Uncertified {
     },
     /// A steward stopped it.
     #[error("{} revoked the workload on {}: {}", .0.by, format_time(.0.issued), .0.why)]
-    Revoked(Revocation),
+    Revoked(Box<Revocation>),
     /// Nobody may certify for this place.
     #[error("nobody has the mandate to certify for the region {region}")]
     NoMandate {
@@ -269,7 +269,7 @@ pub enum Rejection {
     },
     /// The key was revoked.
     #[error("the key was revoked by {} on {}: {}", .0.by, format_time(.0.issued), .0.why)]
-    KeyRevoked(Revocation),
+    KeyRevoked(Box<Revocation>),
     /// The steward did not sign this.
     #[error("the signature does not hold: {0}")]
     Signature(SignatureError),
@@ -363,7 +363,7 @@ pub fn decide(
         return Err(Uncertified::RuntimeTooOld { needed: charter.runtime_min, found: policy.runtime });
     }
     if let Some(revocation) = trusted.revoked(Revoked::Workload(facts.workload)) {
-        return Err(Uncertified::Revoked(revocation.clone()));
+        return Err(Uncertified::Revoked(Box::new(revocation.clone())));
     }
     within(&facts.limits, &policy.limits)?;
     let region = &policy.region;
@@ -393,7 +393,7 @@ pub fn decide(
             let counts = if !mandate.stewards.contains(&steward.name) {
                 Err(Rejection::Unmandated { region: region.clone() })
             } else if let Some(revocation) = trusted.revoked(Revoked::Key(key)) {
-                Err(Rejection::KeyRevoked(revocation.clone()))
+                Err(Rejection::KeyRevoked(Box::new(revocation.clone())))
             } else if let Err(error) = steward.key.verify(&signed, &signature.bytes) {
                 Err(Rejection::Signature(error))
             } else {

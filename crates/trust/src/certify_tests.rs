@@ -301,7 +301,7 @@ fn floods_of_signatures_are_refused_unseen() {
     let mut flood = signed_by(&[1, 2]);
     let last = flood.signatures[0].clone();
     flood.signatures.resize(SIGNATURES_CHECKED_MAX, last.clone());
-    assert!(ask(&[flood.clone()]).is_ok());
+    assert!(ask(std::slice::from_ref(&flood)).is_ok());
     flood.signatures.push(last);
     assert_eq!(ask(&[flood]), Err(Uncertified::TooManySignatures { found: 257 }));
 }
@@ -310,7 +310,7 @@ fn floods_of_signatures_are_refused_unseen() {
 #[test]
 fn a_flipped_byte_is_refused() {
     let good = signed_by(&[1, 2]);
-    assert!(ask(&[good.clone()]).is_ok());
+    assert!(ask(std::slice::from_ref(&good)).is_ok());
     let json = good.to_json();
     for place in 0..json.len() {
         for mask in [0x01, 0x20, 0x80] {

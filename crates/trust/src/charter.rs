@@ -278,7 +278,8 @@ mod tests {
 
     #[test]
     fn what_contradicts_itself_is_refused() {
-        let cases: Vec<(fn(&mut Charter), &str)> = vec![
+        type Change = fn(&mut Charter);
+        let cases: Vec<(Change, &str)> = vec![
             (|c| c.name.clear(), "its name has 1 to 100 characters"),
             (|c| c.bodies.clear(), "it needs 1 to 64 bodies"),
             (|c| c.certify.clear(), "it needs 1 to 64 mandates"),
