@@ -102,7 +102,7 @@ async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Key(command) => commands::key::run(command, &cli.pool, format).await,
         Command::Ticket(command) => commands::ticket::run(command, &cli.pool, format).await,
         Command::Charter(command) => commands::charter::run(command, format),
-        Command::Workload(command) => commands::workload::run(command, format).await,
+        Command::Workload(command) => commands::workload::run(command, &cli.pool, format).await,
         Command::Embeddings(command) => commands::embeddings::run(command, format),
         Command::Runner => unreachable!("handled before the runtime starts"),
     }

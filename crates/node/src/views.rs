@@ -216,6 +216,8 @@ fn one() -> u32 {
 pub struct WorkloadView {
     /// Its digest, by which jobs name it.
     pub digest: String,
+    /// Bytes of its program.
+    pub program_size: u64,
     /// The meter that its fuel is counted by.
     pub meter: String,
     /// What was asked for, limits filled in.

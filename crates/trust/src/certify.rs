@@ -21,8 +21,9 @@ use thiserror::Error;
 /// Signatures that are looked at for one decision; more are refused unseen, or checking them would be a way to keep a
 /// device busy.
 pub const SIGNATURES_CHECKED_MAX: usize = 256;
-/// How far ahead of this device's clock a steward's may be.
-const CLOCK_SKEW_MAX: Millis = Millis(10 * 60_000);
+/// How far ahead of this device's clock a steward's may be. Machines are hours off when their time zone is set wrong, and
+/// little is at stake: when a certification begins is no protection against anything, when it ends is.
+const CLOCK_SKEW_MAX: Millis = Millis(26 * 3_600_000);
 
 /// What this device verified about its charter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -335,8 +336,9 @@ fn names(stewards: &[Steward]) -> String {
 
 fn missing(signed: &[Steward], threshold: u32, region: &Region, rejected: &[Rejected]) -> String {
     let more = threshold as usize - signed.len().min(threshold as usize);
-    let mut text =
-        format!("{} certified it; {more} more of {threshold} are missing for the region {region}", names(signed));
+    let place = if *region == Region::any() { String::new() } else { format!(" for the region {region}") };
+    let missing = if more == 1 { "is" } else { "are" };
+    let mut text = format!("{} certified it; {more} of {threshold} keys {missing} missing{place}", names(signed));
     if !rejected.is_empty() {
         let reasons: Vec<String> = rejected.iter().map(ToString::to_string).collect();
         text.push_str(&format!("; not counted: {}", reasons.join("; ")));

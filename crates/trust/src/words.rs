@@ -10,8 +10,11 @@ impl Charter {
             .certify
             .iter()
             .map(|mandate| {
-                let place =
-                    if mandate.region.as_str() == Region::ANY { String::new() } else { format!(" in {}", mandate.region) };
+                let place = if mandate.region.as_str() == Region::ANY {
+                    String::new()
+                } else {
+                    format!(" in {}", mandate.region)
+                };
                 let people = mandate.stewards.join(", ");
                 match (mandate.threshold as usize, mandate.stewards.len()) {
                     (1, 1) => format!("{people} certified{place}"),

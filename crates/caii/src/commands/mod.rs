@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod batch;
 pub(crate) mod charter;
+pub(crate) mod delivery;
 pub(crate) mod device;
 pub(crate) mod embeddings;
 pub(crate) mod job;

@@ -1,7 +1,9 @@
 //! `caii workload`: what a program could do, and what stewards certified of it.
 
 use super::charter::{Dir, Passphrase, read_envelope, read_key, settle};
+use super::delivery;
 use super::job::{Scope as ScopeArg, digest_file, name_and_file};
+use crate::client::{Client, PoolArgs};
 use crate::error::CliError;
 use crate::manifest_file::{self, ManifestFile};
 use crate::output::{self, Format, now_ms, thousands};
@@ -32,6 +34,25 @@ pub(crate) enum Workload {
     Verify(Check),
     /// Stop a program, or a steward's key, for ever. One steward is enough.
     Revoke(Revoke),
+    /// Get a workload's manifest from the pool, for stewards to inspect and certify.
+    Fetch {
+        /// Its digest, as `sha256:…`.
+        workload: Digest,
+        /// Where the manifest goes.
+        #[arg(short, long, value_name = "FILE", default_value = "manifest.json")]
+        out: PathBuf,
+    },
+    /// Bring certifications and revocations to the pool. Devices verify them by themselves.
+    Send {
+        /// What stewards signed.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Certify a workload as the pool's admin, in a pool whose charter is its own.
+    Allow {
+        /// Its digest, as `sha256:…`.
+        workload: Digest,
+    },
 }
 
 /// A program with how it is to be run. What is certified is all of this, not the program alone.
@@ -161,7 +182,7 @@ pub(crate) struct Revoke {
     out: Option<PathBuf>,
 }
 
-pub(crate) async fn run(command: Workload, format: Format) -> Result<ExitCode, CliError> {
+pub(crate) async fn run(command: Workload, pool: &PoolArgs, format: Format) -> Result<ExitCode, CliError> {
     match command {
         Workload::Inspect(inspect) => look(&inspect, format)?,
         Workload::Certify(certify) => sign(&certify, format)?,
@@ -177,6 +198,9 @@ pub(crate) async fn run(command: Workload, format: Format) -> Result<ExitCode, C
             output::print(format, &view, decision_text);
         }
         Workload::Revoke(revoke) => stop(&revoke, format)?,
+        Workload::Fetch { workload, out } => delivery::fetch(&Client::new(pool)?, workload, &out, format).await?,
+        Workload::Send { files } => delivery::send(&Client::new(pool)?, &files, format).await?,
+        Workload::Allow { workload } => delivery::allow(&Client::new(pool)?, workload, format).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

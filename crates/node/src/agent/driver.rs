@@ -226,7 +226,10 @@ impl Run {
             }
             Err(error) => {
                 self.governance.not_before = Some(Instant::now() + GOVERN_AGAIN);
-                self.tell(AgentEvent::Ungoverned { reason: error.to_string(), retry: Millis(GOVERN_AGAIN.as_millis() as u64) });
+                self.tell(AgentEvent::Ungoverned {
+                    reason: error.to_string(),
+                    retry: Millis(GOVERN_AGAIN.as_millis() as u64),
+                });
                 self.driver.gate.expire()
             }
         };

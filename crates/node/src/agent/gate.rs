@@ -5,14 +5,19 @@
 //! here stop when the metadata ends.
 
 use super::client::{CallError, PoolClient};
+use super::home::Membership;
 use super::workshop::Because as _;
 use crate::clock;
 use caii_governance::{DeviceTrust, Files, GovernanceError};
 use caii_model::{AttemptFailure, AttemptFailureKind, Digest, Manifest, Timestamp};
-use caii_trust::{Certified, Envelope, Facts, LocalPolicy, Uncertified, decide};
+use caii_trust::{Certified, Envelope, Facts, LocalPolicy, Uncertified, decide, format_time};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Workloads whose admission is remembered for the owner.
+const LET_IN_MAX: usize = 1_000;
 
 /// Why the charter's files are not the newest.
 #[derive(Debug, thiserror::Error)]
@@ -39,12 +44,117 @@ pub(crate) struct Refreshed {
     pub(crate) stopped: Vec<Stopped>,
 }
 
+/// What a device trusts, for its owner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TrustView {
+    /// The pool that it belongs to.
+    pub pool: String,
+    /// The charter that it pinned when it joined.
+    pub charter: String,
+    /// Who decides what may run here, in a sentence; nothing before the pool has shown its charter.
+    pub rules: Option<String>,
+    /// Until when that may be relied on without newer files, in Unix milliseconds.
+    pub fresh_until_ms: Option<u64>,
+    /// What was ever revoked, in sentences.
+    pub revoked: Vec<String>,
+    /// What was let in so far.
+    pub certified: Vec<CertifiedView>,
+}
+
+/// A workload that was let in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertifiedView {
+    /// Its digest.
+    pub workload: String,
+    /// Its name.
+    pub name: String,
+    /// The stewards whose certifications counted.
+    pub by: Vec<String>,
+    /// Until when, in Unix milliseconds.
+    pub until_ms: u64,
+}
+
+impl TrustView {
+    /// The same in sentences.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = vec![match &self.rules {
+            Some(rules) => format!("What may run here: {rules}."),
+            None => format!("Nothing may run here yet: {} has not shown the charter {}.", self.pool, self.charter),
+        }];
+        if let Some(until) = self.fresh_until_ms {
+            let until = format_time(Timestamp(until));
+            lines.push(format!(
+                "Known to be the newest until {until}; without newer word from the pool nothing runs after that."
+            ));
+        }
+        lines.extend(self.revoked.iter().map(|revoked| format!("Revoked: {revoked}.")));
+        lines.extend(self.certified.iter().map(|entry| {
+            let until = format_time(Timestamp(entry.until_ms));
+            format!("Let in: {} ({}), certified by {} until {until}.", entry.name, entry.workload, entry.by.join(", "))
+        }));
+        lines
+    }
+}
+
+/// What the device that keeps its trust in this directory believes.
+pub(crate) fn view(dir: &Path, membership: &Membership) -> Result<TrustView, GovernanceError> {
+    let trust = DeviceTrust::open(dir, membership.charter)?;
+    let trusted = trust.trusted();
+    let revoked = trusted.into_iter().flat_map(|trusted| trusted.revocations.iter());
+    let revoked = revoked.map(|revocation| {
+        format!("{} by {} on {}: {}", revocation.what, revocation.by, format_time(revocation.issued), revocation.why)
+    });
+    Ok(TrustView {
+        pool: membership.pool.to_string(),
+        charter: membership.charter.to_string(),
+        rules: trusted.map(|trusted| trusted.charter.describe()),
+        fresh_until_ms: trusted.map(|trusted| trusted.fresh_until.0),
+        revoked: revoked.collect(),
+        certified: LetIn::open(dir).entries,
+    })
+}
+
+/// A memory, for the owner alone, of what was let in: nothing is decided by it, so that losing it costs nothing.
+struct LetIn {
+    path: PathBuf,
+    entries: Vec<CertifiedView>,
+}
+
+impl LetIn {
+    fn open(dir: &Path) -> Self {
+        let path = dir.join("let-in.json");
+        let entries = match std::fs::read(&path).map(|bytes| serde_json::from_slice(&bytes)) {
+            Ok(Ok(entries)) => entries,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, path = %path.display(), "what was let in before cannot be read");
+                Vec::new()
+            }
+            Err(_) => Vec::new(),
+        };
+        Self { path, entries }
+    }
+
+    fn note(&mut self, entry: CertifiedView) {
+        self.entries.retain(|known| known.workload != entry.workload);
+        self.entries.push(entry);
+        let surplus = self.entries.len().saturating_sub(LET_IN_MAX);
+        self.entries.drain(..surplus);
+        let json = serde_json::to_vec(&self.entries).expect("strings and numbers become JSON");
+        let fresh = self.path.with_extension("new");
+        if let Err(error) = std::fs::write(&fresh, json).and_then(|()| std::fs::rename(&fresh, &self.path)) {
+            tracing::warn!(%error, path = %self.path.display(), "what was let in cannot be noted");
+        }
+    }
+}
+
 pub(crate) struct Gate {
     client: Arc<PoolClient>,
     policy: LocalPolicy,
     /// Held over a whole refresh: two at a time would undo each other.
     trust: tokio::sync::Mutex<DeviceTrust>,
     admitted: Mutex<BTreeMap<Digest, Admitted>>,
+    let_in: Mutex<LetIn>,
 }
 
 /// A workload that may run, and what to decide it from again.
@@ -64,7 +174,8 @@ impl Gate {
         client: Arc<PoolClient>,
     ) -> Result<Self, GovernanceError> {
         let trust = tokio::sync::Mutex::new(DeviceTrust::open(dir, charter)?);
-        Ok(Self { client, policy, trust, admitted: Mutex::default() })
+        let let_in = Mutex::new(LetIn::open(dir));
+        Ok(Self { client, policy, trust, admitted: Mutex::default(), let_in })
     }
 
     /// Fetches the charter's files, and decides anew what was admitted if they changed anything.
@@ -103,7 +214,8 @@ impl Gate {
         let unavailable = |what: &str, error: &dyn std::fmt::Display| {
             AttemptFailureKind::BlobUnavailable.because(format!("cannot fetch {what} of {}: {error}", workload.short()))
         };
-        let bytes = self.client.certificates(workload).await.map_err(|error| unavailable("the certificates", &error))?;
+        let bytes =
+            self.client.certificates(workload).await.map_err(|error| unavailable("the certificates", &error))?;
         let envelopes = envelopes(&bytes).map_err(|error| unavailable("usable certificates", &error))?;
         if self.trust.lock().await.trusted().is_none_or(|trusted| trusted.fresh_until <= clock::now()) {
             self.refresh().await.map_err(|error| AttemptFailureKind::Uncertified.because(error.to_string()))?;
@@ -116,6 +228,10 @@ impl Gate {
         let admitted = Admitted { name: manifest.name.clone(), facts, envelopes, until: certified.until };
         // Under the lock of the trust: a refresh in between would not have seen it.
         self.admitted().insert(workload, admitted);
+        let by = certified.by.iter().map(|steward| steward.name.clone()).collect();
+        let (name, until_ms) = (manifest.name.clone(), certified.until.0);
+        let entry = CertifiedView { workload: workload.to_string(), name, by, until_ms };
+        self.let_in.lock().unwrap_or_else(PoisonError::into_inner).note(entry);
         Ok(certified)
     }
 

@@ -119,23 +119,7 @@ impl Home {
 
     /// The pool that was joined last.
     pub(crate) fn membership(&self) -> Result<Option<Membership>, HomeError> {
-        let path = self.path.join("pool.toml");
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(io_error("read", &path)(source)),
-        };
-        let damaged = |reason: String| HomeError::Damaged { path: path.clone(), reason };
-        let file: MembershipFile = toml::from_str(&text).map_err(|error| damaged(error.message().to_owned()))?;
-        let digest = |text: &str| text.parse::<Digest>().map_err(|error| damaged(error.to_string()));
-        Ok(Some(Membership {
-            certificate: digest(&file.certificate)?,
-            pool: file.pool.parse().map_err(|_| damaged("`pool` is no pool's id".into()))?,
-            // 32 bytes in hex, as a digest is.
-            pool_public_key: digest(&file.pool_public_key)?.0,
-            charter: digest(&file.charter)?,
-            addresses: file.addresses,
-        }))
+        membership_in(&self.path)
     }
 
     /// Remembers the pool.
@@ -163,6 +147,27 @@ impl Home {
         };
         write().map_err(io_error("write", &path))
     }
+}
+
+/// The pool that the agent in this directory joined last.
+pub(crate) fn membership_in(dir: &Path) -> Result<Option<Membership>, HomeError> {
+    let path = dir.join("pool.toml");
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(io_error("read", &path)(source)),
+    };
+    let damaged = |reason: String| HomeError::Damaged { path: path.clone(), reason };
+    let file: MembershipFile = toml::from_str(&text).map_err(|error| damaged(error.message().to_owned()))?;
+    let digest = |text: &str| text.parse::<Digest>().map_err(|error| damaged(error.to_string()));
+    Ok(Some(Membership {
+        certificate: digest(&file.certificate)?,
+        pool: file.pool.parse().map_err(|_| damaged("`pool` is no pool's id".into()))?,
+        // 32 bytes in hex, as a digest is.
+        pool_public_key: digest(&file.pool_public_key)?.0,
+        charter: digest(&file.charter)?,
+        addresses: file.addresses,
+    }))
 }
 
 impl Membership {

@@ -20,6 +20,7 @@ mod tests;
 
 pub use driver::DriverError;
 pub use event::AgentEvent;
+pub use gate::{CertifiedView, TrustView};
 pub use home::HomeError;
 
 use cache::BlobCache;
@@ -34,7 +35,7 @@ use gate::Gate;
 use home::{Home, Membership};
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -43,6 +44,9 @@ use workshop::{Equipment, Workshop};
 
 /// Pauses between attempts to enrol: the first and the longest.
 const ENROL_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+
+/// Where in its directory an agent keeps what it verified of the charter.
+const CHARTER_DIR: &str = "charter";
 
 /// How a device lends itself.
 #[derive(Debug, Clone)]
@@ -278,6 +282,15 @@ async fn enrol(
     }
 }
 
+/// What the device in this directory trusts. It need not be running.
+///
+/// # Errors
+/// When it has joined no pool, or what it keeps cannot be read.
+pub fn trust(dir: &Path) -> Result<TrustView, AgentError> {
+    let membership = home::membership_in(dir)?.ok_or_else(|| AgentError::NotJoined { dir: dir.to_owned() })?;
+    gate::view(&dir.join(CHARTER_DIR), &membership).map_err(AgentError::Charter)
+}
+
 async fn work(
     options: &AgentOptions,
     home: &Home,
@@ -293,7 +306,7 @@ async fn work(
     let client = Arc::new(PoolClient::new(membership, key.clone(), sessions).map_err(AgentError::Https)?);
     let mut config = Config::new(caii_sandbox::meter_id(), options.slots);
     config.stop_grace = options.stop_grace;
-    let gate = Gate::open(&home.path().join("charter"), membership.charter, options.policy.clone(), client.clone());
+    let gate = Gate::open(&home.path().join(CHARTER_DIR), membership.charter, options.policy.clone(), client.clone());
     let gate = Arc::new(gate.map_err(AgentError::Charter)?);
     let workshop = Workshop::new(Equipment {
         client: client.clone(),

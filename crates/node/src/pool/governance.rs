@@ -12,7 +12,8 @@ use caii_governance::{
 use caii_model::{DataTier, Digest, Manifest, Millis, PoolId, Region, RuntimeVersion, UseCategory};
 use caii_trust::{
     Body, Certification, Certified, Charter, Envelope, EnvelopeError, Facts, LocalPolicy, Mandate, PAYLOAD_TYPE,
-    Revocation, RevocationRefused, Revocations, Revoked, Statement, StatementError, Steward, Trusted, Uncertified, decide,
+    Revocation, RevocationRefused, Revocations, Revoked, Statement, StatementError, Steward, Trusted, Uncertified,
+    decide,
 };
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -257,7 +258,8 @@ impl Governance {
             build: None,
         };
         let mut envelope = Envelope::unsigned(PAYLOAD_TYPE, certification.to_json());
-        let signature = key.sign(&envelope.signed_bytes()).map_err(GovernanceError::from).map_err(PoolGovernanceError::from)?;
+        let signature =
+            key.sign(&envelope.signed_bytes()).map_err(GovernanceError::from).map_err(PoolGovernanceError::from)?;
         envelope.add(key.public().id(), signature);
         self.keep(manifest.digest(), &envelope)
     }

@@ -188,11 +188,12 @@ impl Shared {
         match self.governance.verdict(&manifest) {
             Ok(_) => Ok(()),
             Err(refusal) => {
-                let message = format!(
-                    "The workload {} ({workload}) is not certified: {refusal}. `caii workload status {workload}` shows \
-                     who signed.",
-                    manifest.name
-                );
+                let hint = if self.governance.is_operators_own() {
+                    format!("An admin can allow it: `caii workload allow {workload}`.")
+                } else {
+                    format!("For its stewards: `caii workload fetch {workload}`, `certify`, `send`; then submit again.")
+                };
+                let message = format!("{} may not run in this pool: {refusal}. {hint}", manifest.name);
                 Err(ApiError::new(StatusCode::FORBIDDEN, "workload_uncertified", message))
             }
         }

@@ -1,7 +1,7 @@
 //! The charter's files, certificates and revocations. Whoever reads them verifies them.
 
 use crate::http::App;
-use crate::http::auth::Caller;
+use crate::http::auth::{Admin, Caller};
 use crate::http::bodies::{parse_digest, read_limited};
 use crate::http::error::ApiError;
 use crate::pool::Shared;
@@ -10,9 +10,9 @@ use crate::views::EnvelopeTaken;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use caii_model::Digest;
+use caii_model::{Digest, Refusal};
 use caii_trust::dsse::ENVELOPE_SIZE_MAX;
 
 pub(crate) fn json(bytes: Vec<u8>) -> Response {
@@ -25,7 +25,11 @@ pub(crate) async fn files(State(pool): App, _: Caller) -> Response {
     json(pool.governance.files().0.to_vec())
 }
 
-pub(crate) async fn certificates(State(pool): App, _: Caller, Path(digest): Path<String>) -> Result<Response, ApiError> {
+pub(crate) async fn certificates(
+    State(pool): App,
+    _: Caller,
+    Path(digest): Path<String>,
+) -> Result<Response, ApiError> {
     list_certificates(&pool, parse_digest(&digest)?)
 }
 
@@ -66,4 +70,24 @@ pub(crate) async fn add_revocation(State(pool): App, _: Caller, body: Body) -> R
     tracing::warn!(what = %revocation.what, by = %revocation.by, why = %revocation.why, "revoked");
     let verdict = format!("revoked by {}: {}", revocation.by, revocation.why);
     Ok(Json(EnvelopeTaken { about: revocation.what.to_string(), verdict }))
+}
+
+/// Certifies a workload with the operator's key, where the operator alone decides.
+pub(crate) async fn certify(
+    State(pool): App,
+    _: Admin,
+    Path(digest): Path<String>,
+) -> Result<Json<EnvelopeTaken>, ApiError> {
+    let digest = parse_digest(&digest)?;
+    if !pool.governance.is_operators_own() {
+        let message = "Stewards certify in this pool: `caii workload fetch`, `certify` and `send`.";
+        return Err(ApiError::new(StatusCode::CONFLICT, "charter_of_stewards", message));
+    }
+    let Some(manifest) = pool.manifest(digest).await? else { return Err(Refusal::WorkloadUnknown(digest).into()) };
+    pool.governance.certify_as_operator(&manifest).map_err(refused)?;
+    let verdict = match pool.governance.verdict(&manifest) {
+        Ok(_) => "certified".to_owned(),
+        Err(refusal) => refusal.to_string(),
+    };
+    Ok(Json(EnvelopeTaken { about: digest.to_string(), verdict }))
 }

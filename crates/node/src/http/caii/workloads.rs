@@ -22,6 +22,7 @@ pub(super) fn view(manifest: &Manifest) -> WorkloadView {
     };
     WorkloadView {
         digest: manifest.digest().to_string(),
+        program_size: manifest.program_size.0,
         meter: manifest.meter.0.to_string(),
         manifest: WorkloadCreate {
             name: manifest.name.clone(),
@@ -78,7 +79,9 @@ pub(crate) async fn create(
     let manifest = checked.map_err(|error| ApiError::internal("check a program", &error))??;
     if caller.role == Role::Admin {
         // Where the operator alone decides, adding a program is deciding.
-        pool.governance.certify_as_operator(&manifest).map_err(|error| ApiError::internal("certify a workload", &error))?;
+        pool.governance
+            .certify_as_operator(&manifest)
+            .map_err(|error| ApiError::internal("certify a workload", &error))?;
     }
     let view = view(&manifest);
     match pool.handle.ask(Input::WorkloadAdd(manifest)).await? {
