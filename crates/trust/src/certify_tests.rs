@@ -62,12 +62,12 @@ fn the_threshold_certifies_in_one_envelope_or_in_several() {
 #[test]
 fn people_read_who_signed_and_what_is_missing() {
     let said = |envelopes: &[Envelope]| ask(envelopes).unwrap_err().to_string();
-    assert_eq!(said(&[]), "nobody certified it; 2 more of 2 are missing for the region eu");
-    assert_eq!(said(&[signed_by(&[1])]), "alice (lab) certified it; 1 more of 2 are missing for the region eu");
+    assert_eq!(said(&[]), "nobody certified it; 2 of 2 keys are missing for the region eu");
+    assert_eq!(said(&[signed_by(&[1])]), "alice (lab) certified it; 1 of 2 keys is missing for the region eu");
     let expired = changed(|c| c.expires = at("2026-02-01T00:00:00Z"));
     assert_eq!(
         said(&[signed_by(&[1]), envelope(&expired, &[2])]),
-        "alice (lab) certified it; 1 more of 2 are missing for the region eu; not counted: bob: the certification \
+        "alice (lab) certified it; 1 of 2 keys is missing for the region eu; not counted: bob: the certification \
          expired on 2026-02-01T00:00:00Z"
     );
     assert_eq!(ask(&[]).unwrap_err().code(), "signatures-missing");
