@@ -21,7 +21,7 @@ pub use device::{DeviceTrust, Expiry, Update, verify_files};
 pub use error::{GovernanceError, KeyFileError};
 pub use files::{FILES_SIZE_MAX, Files};
 pub use key_file::{Signer, SignerError, SoftwareKey};
-pub use repository::{Founding, Repository};
+pub use repository::{Founding, Refreshed, Repository};
 pub use status::{Awaited, Draft, Published, Status};
 
 /// The file of the pool's own key, which keeps the metadata fresh.

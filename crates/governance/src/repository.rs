@@ -45,6 +45,21 @@ impl Founding {
     }
 }
 
+/// A draft's root, targets and charter.
+type DraftFiles = (Value, Value, Vec<u8>);
+
+/// What a refresh did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refreshed {
+    /// What was in force is vouched for anew.
+    AsBefore,
+    /// A draft that enough stewards signed is in force now.
+    DraftInForce,
+    /// What was in force is vouched for anew. A draft that enough stewards signed names another key for the pool, and
+    /// is put in force by a refresh with that one.
+    DraftAwaitsItsKey,
+}
+
 /// A charter's directory.
 #[derive(Debug, Clone)]
 pub struct Repository {
@@ -175,14 +190,23 @@ impl Repository {
     ///
     /// # Errors
     /// If the key is not the pool's, nothing can be in force yet, or a draft would lose a revocation.
-    pub fn refresh(&self, online: &dyn Signer, now: Timestamp, valid: Millis) -> Result<(), GovernanceError> {
-        let promoted = self.promote()?;
-        let (root, targets) = match promoted {
-            Some(promoted) => promoted,
-            None => self.in_force()?,
+    pub fn refresh(&self, online: &dyn Signer, now: Timestamp, valid: Millis) -> Result<Refreshed, GovernanceError> {
+        let (draft, refreshed) = match self.complete_draft()? {
+            None => (None, Refreshed::AsBefore),
+            // Putting it in force without its key at hand would leave files that nobody can load.
+            Some((root, _, _)) if online_key(&root)? != online.public() => (None, Refreshed::DraftAwaitsItsKey),
+            Some(draft) => (Some(draft), Refreshed::DraftInForce),
         };
-        let (keys, _) = roles::role(ROOT, &root, "timestamp")?;
-        if keys != [online.public()] {
+        let (root, targets) = match draft {
+            Some(draft) => self.promote(draft)?,
+            None => match self.in_force() {
+                Err(GovernanceError::NotInForce(_)) if refreshed == Refreshed::DraftAwaitsItsKey => {
+                    return Err(GovernanceError::OnlineKeyForeign);
+                }
+                in_force => in_force?,
+            },
+        };
+        if online_key(&root)? != online.public() {
             return Err(GovernanceError::OnlineKeyForeign);
         }
         let expires = now + valid;
@@ -216,7 +240,8 @@ impl Repository {
         };
         // Last: until it is there, the files of before are in force, whole.
         self.signed_file(TIMESTAMP, roles::timestamp(before + 1, expires, number, &snapshot), online)?;
-        self.forget(version, number)
+        self.forget(version, number)?;
+        Ok(refreshed)
     }
 
     /// Removes snapshots and lists of revocations before the last two: devices that fetch now may still want those.
@@ -240,12 +265,15 @@ impl Repository {
         Ok(text)
     }
 
-    /// Puts a complete draft in force; nothing if there is no draft or it lacks signatures.
-    fn promote(&self) -> Result<Option<(Value, Value)>, GovernanceError> {
+    /// The draft, if it has all signatures that it needs.
+    fn complete_draft(&self) -> Result<Option<DraftFiles>, GovernanceError> {
         let Some((root, targets, charter)) = self.draft()? else { return Ok(None) };
-        if !self.status_of(&root, &targets)?.iter().all(|awaited| awaited.missing() == 0) {
-            return Ok(None);
-        }
+        let complete = self.status_of(&root, &targets)?.iter().all(|awaited| awaited.missing() == 0);
+        Ok(complete.then_some((root, targets, charter)))
+    }
+
+    /// Puts a complete draft in force.
+    fn promote(&self, (root, targets, charter): DraftFiles) -> Result<(Value, Value), GovernanceError> {
         self.keeps_revocations(&charter)?;
         let text = String::from_utf8(charter).map_err(|error| GovernanceError::strange(CHARTER, error))?;
         write_atomically(&self.dir.join(roles::target_file(CHARTER, text.as_bytes())), &text)?;
@@ -254,7 +282,7 @@ impl Repository {
         write_atomically(&self.dir.join(format!("{}.{ROOT}", roles::version(&root))), &pretty(&root))?;
         let draft = self.dir.join(DRAFT);
         fs::remove_dir_all(&draft).map_err(|source| GovernanceError::file("remove", &draft, source))?;
-        Ok(Some((root, targets)))
+        Ok((root, targets))
     }
 
     /// A steward who leaves takes no revocation along.
@@ -323,7 +351,7 @@ impl Repository {
     }
 
     /// The draft's root, targets and charter.
-    pub(crate) fn draft(&self) -> Result<Option<(Value, Value, Vec<u8>)>, GovernanceError> {
+    pub(crate) fn draft(&self) -> Result<Option<DraftFiles>, GovernanceError> {
         if !self.draft_path(ROOT).exists() {
             return Ok(None);
         }
@@ -380,6 +408,13 @@ impl Repository {
         debug_assert_eq!(canonical(root), canonical(&read_json(&self.draft_path(ROOT))?));
         Ok(())
     }
+}
+
+/// The key by which a root's pool keeps the files fresh.
+fn online_key(root: &Value) -> Result<PublicKey, GovernanceError> {
+    let [key] = <[PublicKey; 1]>::try_from(roles::role(ROOT, root, "timestamp")?.0)
+        .map_err(|_| GovernanceError::strange(ROOT, "it does not name one key for the pool"))?;
+    Ok(key)
 }
 
 /// The envelopes that revoke, by their names as targets.

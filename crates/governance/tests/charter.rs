@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first thing that goes wrong")]
 
 use caii_governance::{
-    DeviceTrust, Expiry, Files, Founding, GovernanceError, Repository, Signer, SoftwareKey, verify_files,
+    DeviceTrust, Expiry, Files, Founding, GovernanceError, Refreshed, Repository, Signer, SoftwareKey, verify_files,
 };
 use caii_model::{Digest, Millis, Region, RuntimeVersion, Timestamp};
 use caii_trust::{
@@ -362,13 +362,17 @@ async fn a_new_online_key_does_not_bring_an_old_charter_back() {
     repository.rotate(&change(other.public())).unwrap();
     repository.sign(&key(1)).unwrap();
     repository.sign(&key(2)).unwrap();
-    repository.refresh(&other, now(), DAY).unwrap();
+    // The pool's key of before goes on with what is in force; it cannot put the draft in force.
+    assert_eq!(repository.refresh(&online(), now(), DAY).unwrap(), Refreshed::DraftAwaitsItsKey);
+    Device::new(repository.pin()).trust.update(&repository.files().unwrap()).await.unwrap();
+    assert_eq!(repository.refresh(&other, now(), DAY).unwrap(), Refreshed::DraftInForce);
+    assert!(matches!(repository.refresh(&online(), now(), DAY), Err(GovernanceError::OnlineKeyForeign)));
     let new = repository.files().unwrap();
     let mut device = Device::new(repository.pin());
     device.trust.update(&new).await.unwrap();
     // Whoever has the new online key vouches for the stewards' first targets: signed by all who must, but old.
     let mut replayed = new.clone();
-    let mut snapshot: serde_json::Value = serde_json::from_str(new.get("2.snapshot.json").unwrap()).unwrap();
+    let mut snapshot: serde_json::Value = serde_json::from_str(new.get("3.snapshot.json").unwrap()).unwrap();
     let targets = old.get("1.targets.json").unwrap();
     replayed.insert("1.targets.json".into(), targets.to_owned());
     let meta = |text: &str, version: u64| {

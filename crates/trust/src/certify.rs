@@ -375,6 +375,8 @@ pub fn decide(
         return Err(Uncertified::TooManySignatures { found });
     }
 
+    let stewards: BTreeMap<KeyId, &Steward> =
+        charter.stewards.iter().map(|steward| (steward.key.id(), steward)).collect();
     let mut votes: BTreeMap<KeyId, Vec<Certification>> = BTreeMap::new();
     let mut rejected = Vec::new();
     for envelope in envelopes {
@@ -387,11 +389,10 @@ pub fn decide(
         };
         let signed = envelope.signed_bytes();
         for signature in &envelope.signatures {
-            let Some(steward) = signature.key.and_then(|key| charter.steward(key)) else {
+            let Some((key, steward)) = signature.key.and_then(|key| Some((key, *stewards.get(&key)?))) else {
                 rejected.push(Rejected { who: None, why: Rejection::KeyUnknown { key: signature.key } });
                 continue;
             };
-            let key = steward.key.id();
             let counts = if !mandate.stewards.contains(&steward.name) {
                 Err(Rejection::Unmandated { region: region.clone() })
             } else if let Some(revocation) = trusted.revoked(Revoked::Key(key)) {
@@ -410,8 +411,8 @@ pub fn decide(
     }
 
     let threshold = mandate.threshold;
-    let by: Vec<Steward> =
-        charter.stewards.iter().filter(|steward| votes.contains_key(&steward.key.id())).cloned().collect();
+    let counted = |steward: &&Steward| votes.keys().any(|key| stewards.get(key).is_some_and(|known| known == steward));
+    let by: Vec<Steward> = charter.stewards.iter().filter(counted).cloned().collect();
     if votes.len() < threshold as usize {
         return Err(Uncertified::Missing { signed: by, threshold, region: region.clone(), rejected });
     }

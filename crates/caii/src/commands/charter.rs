@@ -3,7 +3,7 @@
 use crate::error::CliError;
 use crate::output::{self, Format, now_ms, table};
 use caii_governance::{
-    Draft, Founding, GovernanceError, KeyFileError, ONLINE_KEY, Published, Repository, SoftwareKey, Status,
+    Draft, Founding, GovernanceError, KeyFileError, ONLINE_KEY, Published, Refreshed, Repository, SoftwareKey, Status,
 };
 use caii_model::{Digest, Millis, Region, RuntimeVersion, Timestamp};
 use caii_trust::{Body, Charter as Rules, Envelope, Mandate, PublicKey, Revocations, Steward, format_time};
@@ -289,7 +289,7 @@ pub(crate) fn run(command: Charter, format: Format) -> Result<ExitCode, CliError
             let repository = Repository::open(&refresh.dir.dir)?;
             let path = refresh.online_key.unwrap_or_else(|| refresh.dir.dir.join(ONLINE_KEY));
             let key = read_key(&path, &Passphrase { passphrase_file: None })?;
-            repository.refresh(&key, Timestamp(now_ms()), refresh.valid)?;
+            tell(repository.refresh(&key, Timestamp(now_ms()), refresh.valid)?);
             show(format, &repository.status()?);
         }
     }
@@ -318,8 +318,21 @@ pub(crate) fn settle(repository: &Repository) -> Result<(), CliError> {
     match repository.refresh(&key, Timestamp(now_ms()), valid) {
         // More signatures are awaited; `show` says whose.
         Err(GovernanceError::NotInForce(_)) => Ok(()),
-        // A draft that changes the pool's key is signed only in part, or it is for another key.
-        other => Ok(other?),
+        other => {
+            tell(other?);
+            Ok(())
+        }
+    }
+}
+
+fn tell(refreshed: Refreshed) {
+    match refreshed {
+        Refreshed::AsBefore => {}
+        Refreshed::DraftInForce => eprintln!("the draft is in force"),
+        Refreshed::DraftAwaitsItsKey => eprintln!(
+            "the draft has its signatures and names another key for the pool: `caii charter refresh --online-key` with \
+             that one puts it in force"
+        ),
     }
 }
 
