@@ -151,9 +151,9 @@ fn only_exactly_this_workload_is_certified() {
 
 #[test]
 fn certifications_hold_for_their_time() {
-    let later = changed(|c| c.issued = at("2026-03-01T12:11:00Z"));
+    let later = changed(|c| c.issued = at("2026-03-02T14:01:00Z"));
     assert_eq!(bob_does_not_count(&later), Rejection::NotYet { from: later.issued });
-    let ahead = changed(|c| c.issued = at("2026-03-01T12:09:00Z"));
+    let ahead = changed(|c| c.issued = at("2026-03-02T13:59:00Z"));
     assert!(ask(&[signed_by(&[1]), envelope(&ahead, &[2])]).is_ok(), "clocks differ");
     let ended = changed(|c| c.expires = now());
     assert_eq!(bob_does_not_count(&ended), Rejection::Expired { since: now() });

@@ -16,6 +16,8 @@ mod home;
 mod workshop;
 
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod tests;
 
 pub use driver::DriverError;

@@ -24,9 +24,9 @@ use std::time::Duration;
 
 const DAY: u64 = 24 * 3_600_000;
 /// So long the pool vouches that its files are the newest: what holds newer ones back for longer stops every device.
-const FRESH_FOR: Millis = Millis(7 * DAY);
+const FRESH_FOR: Millis = Millis(DAY);
 /// How often it does so again.
-pub(super) const REFRESH_EVERY: Duration = Duration::from_secs(6 * 3_600);
+pub(super) const REFRESH_EVERY: Duration = Duration::from_secs(3_600);
 /// The steward of a pool that nobody wrote a charter for, the key's file, and how long its signatures hold.
 const OPERATOR: &str = "operator";
 const OPERATOR_KEY: &str = "steward.key";
