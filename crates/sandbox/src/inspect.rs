@@ -1,6 +1,6 @@
 //! What a program is, without compiling it: the check at submission, the same as the one before it is compiled.
 
-use crate::engine::{FEATURES, MAX_TABLE_ELEMENTS, MAX_TABLES};
+use crate::accepted::{FEATURES, MAX_TABLE_ELEMENTS, MAX_TABLES};
 use crate::wasi;
 use caii_model::{Bytes, Limits};
 use wasmparser::types::EntityType;
