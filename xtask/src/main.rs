@@ -54,11 +54,29 @@ fn fuzz_for(target: &str, executions: &str) -> Result<(), Failure> {
     fuzz::fuzz((target != "all").then_some(target), Length::Executions(executions))
 }
 
-/// The quick loop: formatting, lints, tidiness, unit tests, a few hundred simulation seeds.
+/// Licences, sources and duplicates of everything that is built, by `deny.toml`.
+fn dependencies() -> Result<(), Failure> {
+    for manifest in ["Cargo.toml", "guests/Cargo.toml", "fuzz/Cargo.toml"] {
+        // The three share one file; what one skips another may not have.
+        let checked = run(
+            "cargo",
+            &[
+                &["deny", "--locked", "--log-level", "error", "--manifest-path", manifest, "--config", "deny.toml"][..],
+                &["check", "--hide-inclusion-graph", "--allow", "unmatched-skip", "bans", "licenses", "sources"],
+            ]
+            .concat(),
+        );
+        checked.map_err(|Failure(text)| Failure(format!("{text} (scripts/setup.sh --tests installs cargo-deny)")))?;
+    }
+    Ok(())
+}
+
+/// The quick loop: formatting, lints, tidiness, dependencies, unit tests, a few hundred simulation seeds.
 fn check() -> Result<(), Failure> {
     run("cargo", &["fmt", "--all", "--check"])?;
     run_in("fuzz", "cargo", &["fmt", "--check"])?;
     tidy::tidy()?;
+    dependencies()?;
     run("cargo", &["clippy", "--locked", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     let mut nextest = vec!["nextest", "run", "--locked", "--cargo-quiet", "--status-level", "fail"];
     nextest.extend(QUICK.iter().flat_map(|name| ["--package", name]));
@@ -68,6 +86,7 @@ fn check() -> Result<(), Failure> {
 /// Every test.
 fn test() -> Result<(), Failure> {
     tidy::tidy()?;
+    dependencies()?;
     run_in("guests", "cargo", &["test", "--locked", "--quiet", "--workspace"])?;
     run("guests/tests/run.sh", &[])?;
     fuzz::fuzz(None, Length::Seconds(FUZZ_SECONDS))?;
