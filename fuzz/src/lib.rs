@@ -28,6 +28,7 @@ taken! {
     guests "../../crates/sandbox/tests/guests/mod.rs"
     lines "../../crates/node/src/pool/lines.rs"
     records "../../crates/node/src/pool/records.rs"
+    archive "../../crates/models/src/archive.rs"
     bert "../../crates/models/src/bert.rs"
     onnx "../../crates/models/src/onnx.rs"
     proto "../../crates/models/src/proto.rs"

@@ -1,5 +1,6 @@
 //! What is fetched from model hubs.
 
+use crate::archive::{self, Bounds, Trouble};
 use crate::bert::BertConfig;
 use crate::memory::at_most;
 use crate::safetensors::{Weights, WeightsError};
@@ -28,6 +29,35 @@ pub fn safetensors(bytes: &[u8]) {
             }
         }
     });
+}
+
+/// A zip archive: nothing beyond the bounds is read, whatever its files unpack to.
+pub fn archive(bytes: &[u8]) {
+    let bounds = Bounds { files: 20, bytes: 64 << 10, small: 16 << 10 };
+    let (mut files, mut total) = (0, 0);
+    // What unpacks a stream has windows and buffers of some ten kilobytes.
+    let read = at_most((256 << 10) + 256 * bytes.len(), || {
+        archive::read::<Trouble>(Cursor::new(bytes), &bounds, |index, name, content| {
+            assert!(index < bounds.files && !name.contains('\\'));
+            files += 1;
+            let Some(content) = content else { return Ok(0) };
+            let mut piece = [0; 4_096];
+            let mut len = 0;
+            loop {
+                match content.read(&mut piece) {
+                    Ok(0) => break,
+                    Ok(read) => len += read as u64,
+                    Err(error) => return Err(Trouble::Damaged(error.into())),
+                }
+            }
+            total += len;
+            Ok(len)
+        })
+    });
+    assert!(files <= bounds.files && total <= bounds.bytes + 1);
+    if read.is_ok() {
+        assert!(total <= bounds.bytes);
+    }
 }
 
 /// An ONNX file: its interface.

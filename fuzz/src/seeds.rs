@@ -279,6 +279,7 @@ fn models() -> Vec<Seed> {
     let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     vec![
         ("model_safetensors", "every-type", weights),
+        ("model_archive", "wheel", archive()),
         ("model_onnx", "embedding", onnx("embedding")),
         ("model_onnx", "other", onnx("last_hidden_state")),
         ("model_tokenizer", "word-piece", word_piece.into()),
@@ -304,4 +305,26 @@ fn onnx(output: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     graph.write(&mut bytes, |(), _| Ok::<_, std::io::Error>(())).expect("memory takes it");
     bytes
+}
+
+/// A wheel with files of every kind: unpacked and left, deflated and stored, one that unpacks to far more than it takes.
+fn archive() -> Vec<u8> {
+    use zip::write::SimpleFileOptions;
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let day = zip::DateTime::default();
+    let stored =
+        SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored).last_modified_time(day);
+    let deflated = stored.compression_method(zip::CompressionMethod::Deflated);
+    let files = [
+        ("pkg/config.json", deflated, vec![b'{'; 40]),
+        ("pkg/model.onnx", deflated, vec![0; 10_000]),
+        ("pkg/model.safetensors", stored, vec![1, 2, 3]),
+        ("pkg/__init__.py", stored, b"import os".to_vec()),
+    ];
+    zip.add_directory("pkg/", stored).expect("memory takes it");
+    for (name, options, bytes) in files {
+        zip.start_file(name, options).expect("memory takes it");
+        std::io::Write::write_all(&mut zip, &bytes).expect("memory takes it");
+    }
+    zip.finish().expect("memory takes it").into_inner()
 }
