@@ -1,6 +1,6 @@
 //! What a program is, without compiling it: the check at submission, the same as the one before it is compiled.
 
-use crate::engine::{FEATURES, MAX_TABLE_ELEMENTS, MAX_TABLES};
+use crate::accepted::{FEATURES, MAX_TABLE_ELEMENTS, MAX_TABLES};
 use crate::wasi;
 use caii_model::{Bytes, Limits};
 use wasmparser::types::EntityType;
@@ -139,6 +139,10 @@ pub fn inspect(wasm: &[u8]) -> Result<Inspection, ProgramError> {
             return Err(ProgramError::NoExport("`wizer.initialize` as a function without parameters and results"));
         }
     };
+    // Called before the initialiser. One that cannot be called would fail on every device and be blamed on each.
+    if has_initialiser && export("_initialize").is_some_and(|entity| !is_command(entity)) {
+        return Err(ProgramError::NoExport("`_initialize` as a function without parameters and results"));
+    }
 
     let tables = types.table_count();
     let elements = (0..tables).map(|index| types.table_at(index).initial).max().unwrap_or(0);

@@ -8,6 +8,7 @@
 //! What must never be here: a path or a network address in the runner (it gets descriptors), a clock or the machine's
 //! randomness in what a program sees, compiled code that this device did not compile.
 
+mod accepted;
 mod cache;
 mod child;
 mod engine;
