@@ -282,12 +282,12 @@ fn refused(refusal: &Uncertified) -> AttemptFailure {
 /// counting.
 fn envelopes(bytes: &[u8]) -> Result<Vec<Envelope>, serde_json::Error> {
     let list: Vec<Box<serde_json::value::RawValue>> = serde_json::from_slice(bytes)?;
-    let read = |raw: &Box<serde_json::value::RawValue>| match Envelope::from_json(raw.get().as_bytes()) {
+    let read = |raw: &serde_json::value::RawValue| match Envelope::from_json(raw.get().as_bytes()) {
         Ok(envelope) => Some(envelope),
         Err(error) => {
             tracing::warn!(%error, "ignored a certificate");
             None
         }
     };
-    Ok(list.iter().filter_map(read).collect())
+    Ok(list.iter().filter_map(|raw| read(raw)).collect())
 }
