@@ -2,7 +2,7 @@
 
 use crate::cache::{Entry, Lock, Slot};
 use crate::child::{FIRST_BLOB_FD, IMAGE_FD, PROGRAM_FD, PROGRESS_FD};
-use crate::jail;
+use crate::jail::{self, JailLayer, JailPolicy, JailReport};
 use crate::meter::FloatNan;
 use crate::protocol::{self, BlobSetup, DecodeError, Frame, MAX_ITEM, Refusal, Setup, Stage, complete, decode, encode};
 use crate::wasi::MAX_MEMORY;
@@ -51,10 +51,12 @@ pub struct RunnerSpec {
     pub prepare_wall: Millis,
     /// How the runner competes for the CPU.
     pub priority: Priority,
+    /// What happens where the jail cannot be closed. The contributor decides it, never a pool.
+    pub jail: JailPolicy,
 }
 
 impl RunnerSpec {
-    /// With 256 MiB of output a task, half an hour to prepare, and idle priority.
+    /// With 256 MiB of output a task, half an hour to prepare, idle priority, and the whole jail or nothing.
     pub fn new(
         command: PathBuf,
         args: Vec<OsString>,
@@ -73,6 +75,7 @@ impl RunnerSpec {
             output_per_task: Bytes::mebi(256),
             prepare_wall: Millis(30 * 60 * 1000),
             priority: Priority::Idle,
+            jail: JailPolicy::Require,
         }
     }
 }
@@ -86,8 +89,8 @@ pub enum Priority {
     Normal,
 }
 
-/// What starting took.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What starting took, and what confines the runner.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StartReport {
     /// Whether the compiled image was there already.
     pub cached: bool,
@@ -97,6 +100,8 @@ pub struct StartReport {
     pub init_fuel: Fuel,
     /// Wall time until it was ready for items.
     pub wall: Millis,
+    /// What is in force around it.
+    pub jail: JailReport,
 }
 
 /// A task's outcomes and what they took.
@@ -166,6 +171,18 @@ pub enum StartError {
     /// The runner says that this device cannot do it.
     #[error("this device cannot run the program: {0}")]
     Host(String),
+    /// The jail cannot be closed on this device, and the contributor insists on it.
+    #[error(
+        "nothing is run here, because the jail's layer {layer} is missing: {reason}. To have it, {}; or allow runners \
+         with a weaker jail on this device",
+        .layer.remedy()
+    )]
+    Jail {
+        /// What is missing.
+        layer: JailLayer,
+        /// Why.
+        reason: String,
+    },
     /// The runner ended before it was ready.
     #[error("the runner died while starting ({status}); it said: {stderr}")]
     Died {
@@ -275,12 +292,13 @@ impl Runner {
             let stage = Stage::Run { image: entry.image, image_size: entry.size };
             let mut process = launcher.launch(stage, image, None).await?;
             match process.first_answer().await? {
-                Answer::Ready => {
+                Answer::Ready(jail) => {
                     let report = StartReport {
                         cached: compile_cpu.is_none(),
                         compile_cpu: compile_cpu.unwrap_or_default(),
                         init_fuel: entry.init_fuel,
                         wall: Millis(begun.elapsed().as_millis() as u64),
+                        jail,
                     };
                     let limits = &launcher.spec.manifest.limits;
                     let runner = Self {
@@ -461,6 +479,7 @@ impl From<Refusal> for StartError {
             Refusal::Program(reason) => Self::Program(reason),
             Refusal::Initialiser(error, stderr) => Self::Initialiser { error, stderr },
             Refusal::Image(reason) | Refusal::Host(reason) => Self::Host(reason),
+            Refusal::Jail { layer, reason } => Self::Jail { layer, reason },
         }
     }
 }
@@ -511,7 +530,7 @@ impl Launcher {
         match answer.map_err(|_| StartError::TooSlow(wall))?? {
             Answer::Prepared(entry, cpu) => Ok((entry, cpu)),
             Answer::Refused(refusal) => Err(refusal.into()),
-            Answer::Ready => Err(StartError::Protocol("it loaded instead of preparing".into())),
+            Answer::Ready(_) => Err(StartError::Protocol("it loaded instead of preparing".into())),
         }
     }
 
@@ -544,6 +563,7 @@ impl Launcher {
         let mut frame = Vec::new();
         let setup = Setup {
             stage,
+            jail: spec.jail,
             idle_priority: spec.priority == Priority::Idle,
             native_nan: self.nan == FloatNan::Native,
             workload: spec.manifest.digest(),
@@ -577,7 +597,7 @@ struct Process {
 
 /// What a process says about its setup.
 enum Answer {
-    Ready,
+    Ready(JailReport),
     Prepared(Entry, Millis),
     Refused(Refusal),
 }
@@ -633,7 +653,7 @@ impl Process {
 
     async fn first_answer(&mut self) -> Result<Answer, Broken> {
         match self.frames.next().await {
-            Ok(Some(Frame::Ready)) => Ok(Answer::Ready),
+            Ok(Some(Frame::Ready { jail })) => Ok(Answer::Ready(jail)),
             Ok(Some(Frame::Prepared { image, image_size, init_fuel, cpu_us })) => {
                 Ok(Answer::Prepared(Entry { image, size: image_size, init_fuel }, Millis(cpu_us / 1_000)))
             }

@@ -528,7 +528,8 @@ pub(crate) fn signal(pid: u32, name: &str) {
 
 /// Sends a signal to a process group; one that is gone is no error.
 pub(crate) fn signal_group(group: u32, name: &str) {
-    let status = Command::new("kill").args([&format!("-{name}"), "--", &format!("-{group}")]).stderr(Stdio::null()).status();
+    let status =
+        Command::new("kill").args([&format!("-{name}"), "--", &format!("-{group}")]).stderr(Stdio::null()).status();
     status.expect("kill is there");
 }
 
