@@ -3,7 +3,7 @@
 //! `cargo run --release -p caii-sandbox --example p5`. The last two lines are the figures.
 
 use caii_model::{Digest, Limits, Manifest, RuntimeClass, Scope};
-use caii_sandbox::{Priority, Program, Runner, RunnerSpec, meter_id};
+use caii_sandbox::{DeviceSecret, Priority, Program, Runner, RunnerSpec, meter_id};
 use std::error::Error;
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -82,6 +82,7 @@ fn measure() -> Result<(), Box<dyn Error>> {
         file,
         vec![],
         directory.path().join("cache"),
+        DeviceSecret::new([5; 32]),
     );
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let mut runner_ms = 0.0;

@@ -128,7 +128,8 @@ fn check(setup: &Setup, jail: &Jail) -> Result<(), Refusal> {
     insist(setup, jail).map_err(|(layer, reason)| Refusal::Jail { layer, reason })
 }
 
-fn confines(setup: &Setup) -> Confines {
+/// What a runner with this work may use.
+pub(crate) fn confines(setup: &Setup) -> Confines {
     let memory = setup.limits.memory.0;
     let io = setup.limits.output_per_item.0.saturating_mul(2).saturating_add(1 << 30);
     let (data, file_size, cpu_seconds) = match setup.stage {

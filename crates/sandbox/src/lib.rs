@@ -19,6 +19,7 @@ mod protocol;
 mod runner;
 mod wasi;
 
+pub use cache::DeviceSecret;
 pub use child::runner_main;
 #[doc(hidden)]
 pub use child::{Attempt, Harness, harness_main};

@@ -1,8 +1,8 @@
 //! The agent's side of a runner: start the process, hand it items, watch it, freeze it, kill it.
 
-use crate::cache::{Entry, Lock, Slot};
-use crate::child::{FIRST_BLOB_FD, IMAGE_FD, PROGRAM_FD, PROGRESS_FD};
-use crate::jail::{self, JailLayer, JailPolicy, JailReport};
+use crate::cache::{DeviceSecret, Entry, Lock, Slot};
+use crate::child::{FIRST_BLOB_FD, IMAGE_FD, PROGRAM_FD, PROGRESS_FD, confines};
+use crate::jail::{self, JailLayer, JailPolicy, JailReport, LayerState, cgroup};
 use crate::meter::FloatNan;
 use crate::protocol::{self, BlobSetup, DecodeError, Frame, MAX_ITEM, Refusal, Setup, Stage, complete, decode, encode};
 use crate::wasi::MAX_MEMORY;
@@ -45,6 +45,8 @@ pub struct RunnerSpec {
     pub blobs: Vec<(String, PathBuf)>,
     /// Where compiled images are kept; the caller bounds what it holds. Only this device may write there.
     pub cache_dir: PathBuf,
+    /// What binds compiled images to this device.
+    pub device_secret: DeviceSecret,
     /// Bytes of standard output and error that one task may produce before the attempt is given up.
     pub output_per_task: Bytes,
     /// Wall time to compile the program and run its initialiser.
@@ -64,6 +66,7 @@ impl RunnerSpec {
         program: PathBuf,
         blobs: Vec<(String, PathBuf)>,
         cache_dir: PathBuf,
+        device_secret: DeviceSecret,
     ) -> Self {
         Self {
             command,
@@ -72,6 +75,7 @@ impl RunnerSpec {
             program,
             blobs,
             cache_dir,
+            device_secret,
             output_per_task: Bytes::mebi(256),
             prepare_wall: Millis(30 * 60 * 1000),
             priority: Priority::Idle,
@@ -265,7 +269,7 @@ impl Runner {
         let begun = Instant::now();
         let nan = FloatNan::of_meter(spec.manifest.meter).ok_or(StartError::UnknownMeter(spec.manifest.meter.0))?;
         let launcher = Launcher { nan, blobs: blob_setups(&spec)?, spec };
-        let slot = Slot::new(&launcher.spec.cache_dir, &launcher.spec.manifest);
+        let slot = Slot::new(&launcher.spec.cache_dir, &launcher.spec.manifest, &launcher.spec.device_secret);
         let cache_error = |source| StartError::Cache { path: launcher.spec.cache_dir.clone(), source };
         let lock = || async {
             let slot = slot.clone();
@@ -573,6 +577,9 @@ impl Launcher {
             limits: spec.manifest.limits,
             blobs: self.blobs.clone(),
         };
+        // Before it knows its work, so that all of it is counted.
+        let memory = confines(&setup).data;
+        process.group = Some(cgroup::Version2::of_this_process().confine(process.control.pid(), memory));
         encode(&Frame::Setup(setup), &mut frame);
         // If it died already, its end is what the first answer tells.
         let _ = process.stdin.write_all(&frame).await;
@@ -593,6 +600,8 @@ struct Process {
     stderr: tokio::task::JoinHandle<VecDeque<u8>>,
     control: RunnerControl,
     progress: File,
+    /// Its control group, or why it has none. After `child`, so that the process is dropped before its group.
+    group: Option<Result<cgroup::Group, String>>,
 }
 
 /// What a process says about its setup.
@@ -647,13 +656,22 @@ impl Process {
             stderr: tokio::spawn(tail(stderr)),
             control: RunnerControl(Arc::new(ControlState { pid, pidfd, frozen: Mutex::default() })),
             progress,
+            group: None,
             child,
         })
     }
 
     async fn first_answer(&mut self) -> Result<Answer, Broken> {
         match self.frames.next().await {
-            Ok(Some(Frame::Ready { jail })) => Ok(Answer::Ready(jail)),
+            Ok(Some(Frame::Ready { mut jail })) => {
+                let state = match &self.group {
+                    Some(Ok(_)) => LayerState::Enforced,
+                    Some(Err(reason)) => LayerState::Unavailable(reason.clone()),
+                    None => LayerState::Unavailable("nobody asked for it".to_owned()),
+                };
+                jail.record(JailLayer::ControlGroup, state);
+                Ok(Answer::Ready(jail))
+            }
             Ok(Some(Frame::Prepared { image, image_size, init_fuel, cpu_us })) => {
                 Ok(Answer::Prepared(Entry { image, size: image_size, init_fuel }, Millis(cpu_us / 1_000)))
             }

@@ -4,7 +4,7 @@
 mod guests;
 
 use caii_model::{Digest, Fuel, ItemError, Manifest, Millis, TrapKind};
-use caii_sandbox::{Priority, RunError, Runner, RunnerSpec, StartError, meter_id};
+use caii_sandbox::{DeviceSecret, Priority, RunError, Runner, RunnerSpec, StartError, meter_id};
 use guests::*;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,6 +37,7 @@ impl Device {
             self.path("program"),
             vec![("blob".into(), self.path("blob"))],
             self.path("cache"),
+            DeviceSecret::new([5; 32]),
         );
         // Tests run beside compilers.
         spec.priority = Priority::Normal;
@@ -357,6 +358,11 @@ async fn a_damaged_image_is_made_again() {
         fs::write(device.cached("entry"), damaged).unwrap();
         assert!(!Runner::start(device.spec()).await.unwrap().1.cached);
     }
+    // What another device compiled is not run here, though it is whole.
+    let other = RunnerSpec { device_secret: DeviceSecret::new([6; 32]), ..device.spec() };
+    assert!(!Runner::start(other.clone()).await.unwrap().1.cached);
+    assert!(Runner::start(other).await.unwrap().1.cached);
+    assert!(!Runner::start(device.spec()).await.unwrap().1.cached);
     fs::remove_file(device.cached("image")).unwrap();
     assert!(!Runner::start(device.spec()).await.unwrap().1.cached);
     assert!(Runner::start(device.spec()).await.unwrap().1.cached);

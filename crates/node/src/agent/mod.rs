@@ -23,7 +23,8 @@ pub use home::HomeError;
 
 use cache::BlobCache;
 use caii_agent::{Agent, Config, ExitReason};
-use caii_model::{Bytes, Millis, PoolId, Refusal};
+use caii_model::{Bytes, Digest, Millis, PoolId, Refusal};
+use caii_sandbox::DeviceSecret;
 use caii_sandbox::Priority;
 use caii_trust::SigningKey;
 use caii_wire::{JoinTicket, TicketError};
@@ -284,6 +285,7 @@ async fn work(
         client: client.clone(),
         cache: Arc::new(cache),
         images: home.path().join("images"),
+        device_secret: device_secret(key),
         runner: options.runner_command.clone(),
         priority: options.priority,
         slots: config.slots as usize,
@@ -298,4 +300,11 @@ async fn work(
     };
     let agent = Agent::new(config.clone(), caii_trust::device_id(&key.public()));
     Ok(driver.run(agent, &config, stop).await?)
+}
+
+/// The secret that binds compiled programs to this device. A signature that nobody but the key's holder can make and
+/// that is never sent serves as one: the same in each life of the agent, and nothing more to keep.
+fn device_secret(key: &SigningKey) -> DeviceSecret {
+    let signature = key.sign("image cache", &Digest::of(b"caii image cache 1"));
+    DeviceSecret::new(Digest::of(&signature).0)
 }
