@@ -9,6 +9,7 @@ use crate::meter::FloatNan;
 use crate::program::{PrepareError, Program, command_line, digest_of, prepare};
 use crate::protocol::{Frame, Refusal, Setup, Stage, complete, decode, encode};
 use crate::wasi::{Blob, Workload};
+use crate::wipe::{self, Wiped};
 use caii_model::{Bytes, Digest, Fuel, ItemOutcome};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
@@ -19,6 +20,7 @@ use std::os::unix::fs::FileExt as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use zeroize::Zeroize as _;
 
 /// The cached image: written when preparing, read when running.
 pub(crate) const IMAGE_FD: RawFd = 3;
@@ -35,6 +37,8 @@ const PREPARE_CPU_SECONDS: u64 = 1_800;
 const OWN_DATA: u64 = 1 << 30;
 /// Results wait in memory up to this size, or this long.
 const FLUSH_BYTES: usize = 64 << 10;
+/// Room for results beyond this is given back.
+const LARGE: usize = 1 << 20;
 const FLUSH_AFTER: Duration = Duration::from_millis(100);
 
 /// The main function of a runner process. Call it before anything else has opened a descriptor.
@@ -269,13 +273,18 @@ fn run_items(loaded: &Loaded, channel: &mut Channel, harness: &Harness) -> io::R
                     None => loaded.program.run(item).map_err(io::Error::other)?,
                     Some(attempt) => ItemOutcome { result: Ok(attempt(&item)), fuel: Fuel(0), stderr: vec![] },
                 };
-                channel.send(&Frame::Outcome(outcome));
+                let mut frame = Frame::Outcome(outcome);
+                channel.send(&frame);
+                if let Frame::Outcome(outcome) = &mut frame {
+                    wipe::wipe_outcome(outcome);
+                }
                 channel.flush_if_due()?;
             }
             Some(Frame::EndTask) => {
                 let cpu = cpu_us();
                 channel.send(&Frame::TaskDone { cpu_us: cpu - cpu_before });
                 channel.flush()?;
+                channel.wipe();
                 cpu_before = cpu;
             }
             Some(other) => return Err(unexpected(&other)),
@@ -296,16 +305,24 @@ fn cpu_us() -> u64 {
 
 /// Frames on standard input and output, each buffered.
 struct Channel {
-    received: Vec<u8>,
+    received: Wiped,
     consumed: usize,
     filled: usize,
-    to_send: Vec<u8>,
+    to_send: Wiped,
     flushed: Instant,
 }
 
 impl Channel {
+    const ROOM: usize = 256 << 10;
+
     fn new() -> Self {
-        Self { received: vec![0; 256 << 10], consumed: 0, filled: 0, to_send: Vec::new(), flushed: Instant::now() }
+        Self {
+            received: vec![0; Self::ROOM].into(),
+            consumed: 0,
+            filled: 0,
+            to_send: Wiped::default(),
+            flushed: Instant::now(),
+        }
     }
 
     /// The next frame, or nothing at the end of input. Sends what waits before it blocks.
@@ -334,16 +351,27 @@ impl Channel {
         self.filled -= self.consumed;
         self.consumed = 0;
         if self.filled == self.received.len() {
-            let larger = self.received.len() * 2;
-            self.received.resize(larger, 0);
+            wipe::lengthen(&mut self.received, self.filled * 2);
         } else if self.filled == 0 && self.received.len() > 4 << 20 {
             // A large item has passed; do not keep its size for ever.
-            self.received = vec![0; 256 << 10];
+            self.received = vec![0; Self::ROOM].into();
         }
     }
 
     fn send(&mut self, frame: &Frame<'_>) {
+        if let Frame::Outcome(outcome) = frame {
+            let output = outcome.result.as_ref().map_or(0, Vec::len);
+            wipe::reserve(&mut self.to_send, output + outcome.stderr.len() + 64);
+        }
         encode(frame, &mut self.to_send);
+    }
+
+    /// Between tasks: what has passed leaves no trace here.
+    fn wipe(&mut self) {
+        let unread = self.consumed..self.filled;
+        self.received[..unread.start].zeroize();
+        self.received[unread.end..].zeroize();
+        self.to_send = Wiped::default();
     }
 
     fn flush_if_due(&mut self) -> io::Result<()> {
@@ -362,8 +390,10 @@ impl Channel {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.to_send.clear();
-        self.to_send.shrink_to(1 << 20);
+        match self.to_send.capacity() {
+            0..=LARGE => self.to_send.clear(),
+            _ => self.to_send = Wiped::default(),
+        }
         self.flushed = Instant::now();
         Ok(())
     }

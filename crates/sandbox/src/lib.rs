@@ -18,6 +18,7 @@ mod program;
 mod protocol;
 mod runner;
 mod wasi;
+mod wipe;
 
 pub use cache::DeviceSecret;
 pub use child::runner_main;

@@ -6,6 +6,7 @@ use crate::jail::{self, JailLayer, JailPolicy, JailReport, LayerState, cgroup};
 use crate::meter::FloatNan;
 use crate::protocol::{self, BlobSetup, DecodeError, Frame, MAX_ITEM, Refusal, Setup, Stage, complete, decode, encode};
 use crate::wasi::MAX_MEMORY;
+use crate::wipe::{self, Outcomes, Wiped};
 use caii_model::{Bytes, Digest, Fuel, ItemError, ItemOutcome, Manifest, Millis};
 use command_fds::{CommandFdExt as _, FdMapping};
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -22,6 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// Bytes of a runner's own standard error that are kept to explain its death.
 const STDERR_KEPT: usize = 8 << 10;
@@ -329,7 +331,8 @@ impl Runner {
     /// Runs the items of one task, in order.
     ///
     /// Items are sent while results come back; outputs are held in memory up to
-    /// [`RunnerSpec::output_per_task`]. Dropping the future kills the runner.
+    /// [`RunnerSpec::output_per_task`]. Dropping the future kills the runner. The items, and outcomes that nobody gets,
+    /// are wiped; the outcomes that this returns are the caller's to wipe.
     ///
     /// # Errors
     /// See [`RunError`]. An item that fails is no error here but an outcome.
@@ -343,6 +346,7 @@ impl Runner {
         // Should this future be dropped half-way, or fail, the runner has answers in it that belong to nobody.
         self.usable = false;
         let guard = KillOnDrop(Some(self.process.control.clone()));
+        let items = Zeroizing::new(items);
         let run = self.process.run_task(&items, self.wall_per_item, self.output_per_task).await?;
         guard.disarm();
         self.usable = true;
@@ -714,6 +718,8 @@ impl Process {
                 }
             }
         };
+        // However it ended: what has passed leaves no trace here.
+        self.frames.wipe(collected.is_err());
         match collected {
             Ok((outcomes, cpu)) => Ok(TaskRun { outcomes, cpu, wall: begun.elapsed() }),
             Err(CollectError::Ended) => Err(self.died().await.into()),
@@ -730,7 +736,8 @@ enum CollectError {
 
 /// Writes all items and the end of the task, small ones together.
 async fn feed(stdin: &mut ChildStdin, items: &[Vec<u8>]) -> io::Result<()> {
-    let mut buffer = Vec::new();
+    // Never grows: one item more than is written at a time.
+    let mut buffer = Wiped::new(Vec::with_capacity(2 * WRITE_BYTES + 64));
     for item in items {
         buffer.extend_from_slice(&protocol::item_header(item.len()));
         if item.len() > WRITE_BYTES {
@@ -776,7 +783,7 @@ async fn collect(
     watch: Watch<'_>,
 ) -> Result<(Vec<ItemOutcome>, Duration), CollectError> {
     let protocol = |what: &str| CollectError::Run(RunError::Protocol(what.to_owned()));
-    let mut outcomes = Vec::with_capacity(count);
+    let mut outcomes = Outcomes::with_capacity(count);
     let mut output: u64 = 0;
     let before = watch.started();
     let mut seen = before;
@@ -799,7 +806,7 @@ async fn collect(
                     outcomes.push(outcome);
                 }
                 Ok(Some(Frame::TaskDone { cpu_us })) if outcomes.len() == count => {
-                    return Ok((outcomes, Duration::from_micros(cpu_us)));
+                    return Ok((outcomes.take(), Duration::from_micros(cpu_us)));
                 }
                 Ok(Some(_)) => return Err(protocol("a frame that does not belong in a task")),
                 Ok(None) | Err(FrameError::Ended) => return Err(CollectError::Ended),
@@ -831,7 +838,7 @@ enum FrameError {
 #[derive(Debug)]
 struct FrameReader {
     stdout: ChildStdout,
-    received: Vec<u8>,
+    received: Wiped,
     consumed: usize,
     filled: usize,
 }
@@ -840,7 +847,16 @@ impl FrameReader {
     const ROOM: usize = 128 << 10;
 
     fn new(stdout: ChildStdout) -> Self {
-        Self { stdout, received: vec![0; Self::ROOM], consumed: 0, filled: 0 }
+        Self { stdout, received: vec![0; Self::ROOM].into(), consumed: 0, filled: 0 }
+    }
+
+    /// Wipes what has been consumed; all of it, if nobody will consume the rest.
+    fn wipe(&mut self, all: bool) {
+        if all {
+            self.consumed = self.filled;
+        }
+        self.received[..self.consumed].zeroize();
+        self.received[self.filled..].zeroize();
     }
 
     /// The next frame, or nothing at the end. Losing the future loses nothing.
@@ -857,9 +873,9 @@ impl FrameReader {
             self.filled -= self.consumed;
             self.consumed = 0;
             if self.filled == self.received.len() {
-                self.received.resize(self.filled * 2, 0);
+                wipe::lengthen(&mut self.received, self.filled * 2);
             } else if self.filled == 0 && self.received.len() > 4 << 20 {
-                self.received = vec![0; Self::ROOM];
+                self.received = vec![0; Self::ROOM].into();
             }
             match self.stdout.read(&mut self.received[self.filled..]).await.map_err(|_| FrameError::Ended)? {
                 0 => return Ok(None),

@@ -80,15 +80,10 @@ fn running() -> Result<Vec<Allowed>, String> {
 
 /// What making code and threads needs beyond running.
 fn compiling() -> Result<Vec<Allowed>, String> {
-    let mut allowed = freely(&[
-        libc::SYS_set_robust_list,
-        libc::SYS_rseq,
-        libc::SYS_set_tid_address,
-        libc::SYS_sched_getaffinity,
-        // Code that one core wrote is made visible to the others with this on ARM.
-        #[cfg(target_arch = "aarch64")]
-        libc::SYS_membarrier,
-    ]);
+    let mut allowed = starting_threads()?;
+    // Code that one core wrote is made visible to the others with this on ARM.
+    #[cfg(target_arch = "aarch64")]
+    allowed.extend(freely(&[libc::SYS_membarrier]));
     // To be answered with an error by the second filter, not with death.
     allowed.extend(probing());
     // Threads only, never a process, and in no new namespace: of the flags, exactly those of a thread.
@@ -103,14 +98,23 @@ fn compiling() -> Result<Vec<Allowed>, String> {
     allowed.push((libc::SYS_newfstatat, vec![rule(&[(3, SeccompCmpOp::Eq, empty_path)])?]));
     // Later filters are installed through this one.
     allowed.push((libc::SYS_seccomp, vec![rule(&[(0, SeccompCmpOp::Eq, u64::from(libc::SECCOMP_SET_MODE_FILTER))])?]));
-    let names = [libc::PR_SET_NO_NEW_PRIVS, libc::PR_SET_NAME].map(|name| rule(&[(0, SeccompCmpOp::Eq, name as u64)]));
-    allowed.push((libc::SYS_prctl, names.into_iter().collect::<Result<_, _>>()?));
+    allowed.push((libc::SYS_prctl, vec![rule(&[(0, SeccompCmpOp::Eq, libc::PR_SET_NO_NEW_PRIVS as u64)])?]));
     Ok(allowed)
 }
 
-/// What preparing needs, sealed or not: the engine keeps an initial memory in a nameless file, and the image is synced.
+/// What a new thread does before it does anything else.
+fn starting_threads() -> Result<Vec<Allowed>, String> {
+    let mut allowed =
+        freely(&[libc::SYS_set_robust_list, libc::SYS_rseq, libc::SYS_set_tid_address, libc::SYS_sched_getaffinity]);
+    allowed.push((libc::SYS_prctl, vec![rule(&[(0, SeccompCmpOp::Eq, libc::PR_SET_NAME as u64)])?]));
+    Ok(allowed)
+}
+
+/// What preparing needs, sealed or not: the engine keeps an initial memory in a nameless file, the image is synced, and
+/// threads that compile may be still starting when the runner is sealed.
 fn preparing() -> Result<Vec<Allowed>, String> {
     let mut allowed = freely(&[libc::SYS_memfd_create, libc::SYS_fsync]);
+    allowed.extend(starting_threads()?);
     allowed.push((libc::SYS_fcntl, vec![rule(&[(1, SeccompCmpOp::Eq, libc::F_ADD_SEALS as u64)])?]));
     Ok(allowed)
 }
