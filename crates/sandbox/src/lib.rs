@@ -11,6 +11,7 @@
 mod cache;
 mod child;
 mod engine;
+mod frames;
 mod inspect;
 mod jail;
 mod meter;

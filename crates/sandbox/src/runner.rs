@@ -2,11 +2,12 @@
 
 use crate::cache::{DeviceSecret, Entry, Lock, Slot};
 use crate::child::{FIRST_BLOB_FD, IMAGE_FD, PROGRAM_FD, PROGRESS_FD, confines};
+use crate::frames::{FrameError, FrameReader};
 use crate::jail::{self, JailLayer, JailPolicy, JailReport, LayerState, cgroup};
 use crate::meter::FloatNan;
-use crate::protocol::{self, BlobSetup, DecodeError, Frame, MAX_ITEM, Refusal, Setup, Stage, complete, decode, encode};
+use crate::protocol::{self, BlobSetup, Frame, MAX_ITEM, Refusal, Setup, Stage, encode};
 use crate::wasi::MAX_MEMORY;
-use crate::wipe::{self, Outcomes, Wiped};
+use crate::wipe::{Outcomes, Wiped};
 use caii_model::{Bytes, Digest, Fuel, ItemError, ItemOutcome, Manifest, Millis};
 use command_fds::{CommandFdExt as _, FdMapping};
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -22,8 +23,8 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
-use zeroize::{Zeroize as _, Zeroizing};
+use tokio::process::{Child, ChildStderr, ChildStdin};
+use zeroize::Zeroizing;
 
 /// Bytes of a runner's own standard error that are kept to explain its death.
 const STDERR_KEPT: usize = 8 << 10;
@@ -824,62 +825,6 @@ async fn collect(
                     let index = index.min(count.saturating_sub(1)).max(outcomes.len().min(count.saturating_sub(1)));
                     return Err(CollectError::Run(RunError::ItemTooSlow { index, limit: watch.limit }));
                 }
-            }
-        }
-    }
-}
-
-enum FrameError {
-    /// The pipe broke; why, the process's status tells better.
-    Ended,
-    Decode(DecodeError),
-}
-
-#[derive(Debug)]
-struct FrameReader {
-    stdout: ChildStdout,
-    received: Wiped,
-    consumed: usize,
-    filled: usize,
-}
-
-impl FrameReader {
-    const ROOM: usize = 128 << 10;
-
-    fn new(stdout: ChildStdout) -> Self {
-        Self { stdout, received: vec![0; Self::ROOM].into(), consumed: 0, filled: 0 }
-    }
-
-    /// Wipes what has been consumed; all of it, if nobody will consume the rest.
-    fn wipe(&mut self, all: bool) {
-        if all {
-            self.consumed = self.filled;
-        }
-        self.received[..self.consumed].zeroize();
-        self.received[self.filled..].zeroize();
-    }
-
-    /// The next frame, or nothing at the end. Losing the future loses nothing.
-    async fn next(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
-        loop {
-            let waiting = &self.received[self.consumed..self.filled];
-            if let Some(length) = complete(waiting).map_err(FrameError::Decode)? {
-                let start = self.consumed;
-                self.consumed += length;
-                let frame = decode(&self.received[start..self.consumed]).map_err(FrameError::Decode)?;
-                return Ok(frame.map(|(frame, _)| frame));
-            }
-            self.received.copy_within(self.consumed..self.filled, 0);
-            self.filled -= self.consumed;
-            self.consumed = 0;
-            if self.filled == self.received.len() {
-                wipe::lengthen(&mut self.received, self.filled * 2);
-            } else if self.filled == 0 && self.received.len() > 4 << 20 {
-                self.received = vec![0; Self::ROOM].into();
-            }
-            match self.stdout.read(&mut self.received[self.filled..]).await.map_err(|_| FrameError::Ended)? {
-                0 => return Ok(None),
-                read => self.filled += read,
             }
         }
     }
