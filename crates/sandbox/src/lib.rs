@@ -12,6 +12,7 @@ mod accepted;
 mod cache;
 mod child;
 mod engine;
+mod frames;
 mod inspect;
 mod jail;
 mod meter;
@@ -19,10 +20,14 @@ mod program;
 mod protocol;
 mod runner;
 mod wasi;
+mod wipe;
 
+pub use cache::DeviceSecret;
 pub use child::runner_main;
+#[doc(hidden)]
+pub use child::{Attempt, Harness, harness_main};
 pub use inspect::{INITIALISER, Inspection, MAX_PROGRAM, ProgramError, inspect};
-pub use jail::IN_FORCE;
+pub use jail::{JailLayer, JailPolicy, JailReport, LayerState};
 pub use meter::{FloatNan, WASMTIME_VERSION, meter_id, supported_meters, vetted_meter_id};
 pub use program::{PrepareError, Program, RunFailure};
 pub use runner::{Priority, RunError, Runner, RunnerControl, RunnerSpec, StartError, StartReport, TaskRun};

@@ -7,7 +7,7 @@ mod bombs;
 mod guests;
 
 use caii_model::{Bytes, ItemError, Manifest, Millis, TrapKind};
-use caii_sandbox::{Priority, Runner, RunnerSpec, StartError, inspect, meter_id};
+use caii_sandbox::{DeviceSecret, Priority, Runner, RunnerSpec, StartError, inspect, meter_id};
 use guests::{BLOB, manifest, menu};
 use std::collections::BTreeSet;
 use std::fs;
@@ -129,6 +129,7 @@ impl Device {
             self.path("program"),
             vec![("blob".into(), self.path("blob"))],
             self.path("cache"),
+            DeviceSecret::new([5; 32]),
         );
         // Tests run beside compilers.
         spec.priority = Priority::Normal;

@@ -27,7 +27,8 @@ pub use home::HomeError;
 
 use cache::BlobCache;
 use caii_agent::{Agent, Config, ExitReason};
-use caii_model::{Bytes, Millis, PoolId, Refusal, Region, RuntimeVersion};
+use caii_model::{Bytes, Digest, Millis, PoolId, Refusal, Region, RuntimeVersion};
+use caii_sandbox::DeviceSecret;
 use caii_sandbox::Priority;
 use caii_trust::{LocalPolicy, SigningKey};
 use caii_wire::{JoinTicket, TicketError};
@@ -314,6 +315,7 @@ async fn work(
         client: client.clone(),
         cache: Arc::new(cache),
         images: home.path().join("images"),
+        device_secret: device_secret(key),
         runner: options.runner_command.clone(),
         priority: options.priority,
         slots: config.slots as usize,
@@ -330,4 +332,11 @@ async fn work(
     };
     let agent = Agent::new(config.clone(), caii_trust::device_id(&key.public()));
     Ok(driver.run(agent, &config, stop).await?)
+}
+
+/// The secret that binds compiled programs to this device. A signature that nobody but the key's holder can make and
+/// that is never sent serves as one: the same in each life of the agent, and nothing more to keep.
+fn device_secret(key: &SigningKey) -> DeviceSecret {
+    let signature = key.sign("image cache", &Digest::of(b"caii image cache 1"));
+    DeviceSecret::new(Digest::of(&signature).0)
 }

@@ -5,7 +5,7 @@ use super::client::PoolClient;
 use super::gate::Gate;
 use bytes::Bytes;
 use caii_model::{AttemptFailure, AttemptFailureKind, Digest, ItemOutcome, Lease, Manifest, Millis, Scope, TaskReport};
-use caii_sandbox::{Priority, RunError, Runner, RunnerSpec, StartError, supported_meters};
+use caii_sandbox::{DeviceSecret, Priority, RunError, Runner, RunnerSpec, StartError, supported_meters};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::ffi::OsString;
@@ -28,6 +28,8 @@ pub(crate) struct Equipment {
     pub(crate) cache: Arc<BlobCache>,
     /// Where compiled programs are kept.
     pub(crate) images: PathBuf,
+    /// What binds them to this device.
+    pub(crate) device_secret: DeviceSecret,
     /// The executable and arguments that become a runner.
     pub(crate) runner: (PathBuf, Vec<OsString>),
     pub(crate) priority: Priority,
@@ -121,10 +123,11 @@ impl Workshop {
         let names = manifest.blobs.iter().map(|blob| blob.name.clone());
         let blobs = names.zip(pins[1..].iter().map(Pin::path)).collect();
         let name = manifest.name.clone();
+        let (images, secret) = (self.equipment.images.clone(), self.equipment.device_secret.clone());
         let spec = RunnerSpec {
             output_per_task: OUTPUT_PER_TASK,
             priority: self.equipment.priority,
-            ..RunnerSpec::new(command, args, manifest, pins[0].path(), blobs, self.equipment.images.clone())
+            ..RunnerSpec::new(command, args, manifest, pins[0].path(), blobs, images, secret)
         };
         let (runner, started) = self.start(&spec).await?;
         self.bound_images();
