@@ -164,6 +164,7 @@ async fn prepared(server: &Server, dir: &Path, charter: Digest) -> (AttemptFailu
         priority: Priority::Normal,
         slots: 1,
         gate: gate(server, &dir.join("charter"), charter),
+        device_secret: caii_sandbox::DeviceSecret::new([7; 32]),
     });
     let failure = workshop.prepare(manifest().digest(), &|_, _| ()).await.unwrap_err();
     let blob = format!("GET /agent/v1/blobs/{}", manifest().program.hex());
