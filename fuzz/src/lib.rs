@@ -23,6 +23,7 @@ macro_rules! taken {
 taken! {
     accepted "../../crates/sandbox/src/accepted.rs"
     inspect "../../crates/sandbox/src/inspect.rs"
+    jail "../../crates/sandbox/src/jail/report.rs"
     names "../../crates/sandbox/src/wasi/names.rs"
     protocol "../../crates/sandbox/src/protocol.rs"
     guests "../../crates/sandbox/tests/guests/mod.rs"

@@ -1,6 +1,7 @@
 //! Where fuzzing starts: small values of every kind, written by the encoders themselves where there are any.
 
 use crate::guests;
+use crate::jail::{JailLayer, JailPolicy, JailReport, LayerState};
 use crate::onnx::{Attribute, Data, Dim, ElementType, Graph};
 use crate::protocol::{self, BlobSetup, Frame, Setup, Stage};
 use caii_model::*;
@@ -116,6 +117,7 @@ fn wire() -> Vec<Seed> {
         leases: vec![lease()],
         acks: vec![(LeaseId([1; 8]), Ok(())), (LeaseId([2; 8]), Err(Refusal::TaskSettled))],
         dropped: vec![LeaseId([3; 8])],
+        governance: 7,
     };
     let refusal = caii_wire::encode_refusal(&Refusal::BootChanged(BootId([1; 16])));
     let enrol =
@@ -126,6 +128,7 @@ fn wire() -> Vec<Seed> {
         certificate: Digest([1; 32]),
         pool: PoolId([2; 8]),
         secret: TicketSecret([3; 16]),
+        charter: Digest([4; 32]),
     };
     let ticket = ticket.encode().expect("its addresses are well-formed");
     let message = {
@@ -209,6 +212,7 @@ fn frames() -> Vec<Seed> {
     let setup = |stage| {
         Frame::Setup(Setup {
             stage,
+            jail: JailPolicy::Require,
             idle_priority: true,
             native_nan: false,
             workload: Digest([1; 32]),
@@ -224,12 +228,16 @@ fn frames() -> Vec<Seed> {
         protocol::Refusal::Initialiser(ItemError::Exit(-1), b"said".into()),
         protocol::Refusal::Image("i".into()),
         protocol::Refusal::Host("h".into()),
+        protocol::Refusal::Jail { layer: JailLayer::Sealed, reason: "r".into() },
     ];
     let to_runner = [setup(Stage::Prepare), Frame::Item(b"item"), Frame::EndTask];
     let run = [setup(Stage::Run { image: Digest([3; 32]), image_size: Bytes(9) })];
     let prepared = Frame::Prepared { image: Digest([1; 32]), image_size: Bytes(2), init_fuel: Fuel(3), cpu_us: 4 };
+    let mut jail = JailReport::default();
+    jail.record(JailLayer::EmptyRoot, LayerState::Enforced);
+    jail.record(JailLayer::ControlGroup, LayerState::Unavailable("no controller".into()));
     let from_runner = [
-        vec![prepared, Frame::Ready, Frame::TaskDone { cpu_us: 5 }],
+        vec![prepared, Frame::Ready { jail }, Frame::TaskDone { cpu_us: 5 }],
         refusals.into_iter().map(Frame::Refused).collect(),
         outcomes().into_iter().map(Frame::Outcome).collect(),
     ];
