@@ -248,8 +248,13 @@ impl<'a> Fields<'a> {
 
     fn jail_report(&mut self) -> Result<JailReport, DecodeError> {
         let mut report = JailReport::default();
+        let mut last = None;
         for _ in 0..self.length(JailLayer::ALL.len() as u32)? {
             let layer = self.jail_layer()?;
+            // In order and each once, as they are written: one report has one form.
+            if last.replace(layer).is_some_and(|last| last >= layer) {
+                return Err(DecodeError::OutOfRange((layer as u8).into()));
+            }
             let state = match self.bool()? {
                 true => LayerState::Enforced,
                 false => LayerState::Unavailable(self.text()?),
@@ -567,6 +572,15 @@ mod tests {
             let length = u32::try_from(bytes.len() - 4).unwrap();
             bytes[..4].copy_from_slice(&length.to_le_bytes());
             let _ = decode(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_jail_report_has_one_form() {
+        for layers in [[6_u8, 1, 0, 1], [0, 1, 0, 1]] {
+            let body = [&[READY, 2, 0, 0, 0][..], &layers].concat();
+            let frame = [&(body.len() as u32).to_le_bytes()[..], &body].concat();
+            assert!(decode(&frame).is_err(), "{layers:?}");
         }
     }
 
