@@ -4,6 +4,7 @@
 //! the join ticket pinned, and what was ever revoked is remembered. A pool that holds back what is newer lets everything
 //! here stop when the metadata ends.
 
+use super::cache::is_full;
 use super::client::{CallError, PoolClient};
 use super::home::Membership;
 use super::workshop::Because as _;
@@ -26,6 +27,20 @@ pub(crate) enum RefreshError {
     Call(#[from] CallError),
     #[error("refused the charter's files that the pool sent: {0}")]
     Refused(#[from] GovernanceError),
+}
+
+impl From<RefreshError> for AttemptFailure {
+    /// What is this device's or the line's trouble says nothing about the workload.
+    fn from(error: RefreshError) -> Self {
+        match &error {
+            RefreshError::Call(_) => AttemptFailureKind::BlobUnavailable.because(error.to_string()),
+            RefreshError::Refused(GovernanceError::File { path, source, .. }) if is_full(source) => {
+                AttemptFailureKind::DiskFull
+                    .because(format!("the disk is full: the charter's files do not fit in {}", path.display()))
+            }
+            RefreshError::Refused(_) => AttemptFailureKind::Uncertified.because(error.to_string()),
+        }
+    }
 }
 
 /// A workload that was admitted before and is not any more.
@@ -218,7 +233,7 @@ impl Gate {
             self.client.certificates(workload).await.map_err(|error| unavailable("the certificates", &error))?;
         let envelopes = envelopes(&bytes).map_err(|error| unavailable("usable certificates", &error))?;
         if self.trust.lock().await.trusted().is_none_or(|trusted| trusted.fresh_until <= clock::now()) {
-            self.refresh().await.map_err(|error| AttemptFailureKind::Uncertified.because(error.to_string()))?;
+            self.refresh().await?;
         }
         let trust = self.trust.lock().await;
         let trusted = trust.trusted().ok_or_else(|| {
