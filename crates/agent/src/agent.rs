@@ -108,6 +108,7 @@ impl Agent {
                 }
             }
             Input::WorkloadFailed(workload, failure) => self.workload_failed(context, workload, failure, &mut actions),
+            Input::WorkloadRevoked(workload, failure) => self.revoked(context, workload, failure, &mut actions),
             Input::WorkloadEvicted(workload) => {
                 if let Some(Workload::Ready) = self.workloads.get(&workload) {
                     self.workloads.remove(&workload);
@@ -288,6 +289,18 @@ impl Agent {
         }
         // Once, however many leases it cost.
         self.ail(context, failure);
+    }
+
+    /// Ends everything of a workload that may not run any more, what runs included.
+    fn revoked(&mut self, context: Context, workload: Digest, failure: AttemptFailure, actions: &mut Vec<Action>) {
+        let failure = bounded(failure);
+        let until = context.now + self.config.hopeless;
+        if self.workloads.contains_key(&workload) || self.workloads.len() < HOPELESS_MAX {
+            self.workloads.insert(workload, Workload::Hopeless { failure: failure.clone(), until });
+        }
+        for id in self.ids(|held| held.workload() == workload && held.unfinished()) {
+            self.end(context.now, id, failure.clone(), actions);
+        }
     }
 
     /// Notes an attempt that failed by itself and draws the device's own conclusion from it.

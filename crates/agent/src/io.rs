@@ -88,6 +88,8 @@ pub enum Input {
     WorkloadReady(Digest),
     /// The workload cannot be run.
     WorkloadFailed(Digest, AttemptFailure),
+    /// The workload may not run any more: what of it runs or waits ends now.
+    WorkloadRevoked(Digest, AttemptFailure),
     /// A workload that was ready is no longer, as when its files made room for others.
     WorkloadEvicted(Digest),
     /// The lease's input is in memory.

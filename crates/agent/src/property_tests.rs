@@ -272,7 +272,7 @@ impl World {
             leases.extend(self.settled.iter().map(|id| Self::lease_of(*id, 0)));
         }
         let session = SessionId([session; 16]);
-        let reply = ExchangeReply { session, sequence, now: Timestamp(77), leases, acks, dropped };
+        let reply = ExchangeReply { session, sequence, now: Timestamp(77), leases, acks, dropped, governance: 0 };
         self.act(entropy, Input::Replied(reply));
     }
 

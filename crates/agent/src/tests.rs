@@ -68,7 +68,7 @@ fn reply(sequence: u64, leases: Vec<SignedLease>, acks: Vec<LeaseId>) -> Input {
     let acks = acks.into_iter().map(|id| (id, Ok(()))).collect();
     // An hour behind the device's clock.
     let now = Timestamp(0);
-    Input::Replied(ExchangeReply { session: SESSION, sequence, now, leases, acks, dropped: vec![] })
+    Input::Replied(ExchangeReply { session: SESSION, sequence, now, leases, acks, dropped: vec![], governance: 0 })
 }
 
 fn lease(number: u8) -> SignedLease {
@@ -401,6 +401,23 @@ fn a_workload_that_cannot_be_prepared_fails_its_leases_and_is_not_tried_at_once_
 }
 
 #[test]
+fn a_revoked_workload_stops_where_it_is_and_is_not_taken_again() {
+    let mut script = Script::connected(1);
+    script.reply(3, vec![lease(1), lease(2)], vec![]);
+    script.running(lease(1));
+    let actions = script.act(Input::WorkloadRevoked(WORKLOAD, failure(AttemptFailureKind::Uncertified)));
+    assert_eq!(actions[..2], [Action::Abandon(id(1)), Action::Abandon(id(2))]);
+    let reports = &exchange(&actions).reports;
+    assert!(reports.iter().all(|report| report.outcome == Err(failure(AttemptFailureKind::Uncertified))));
+    assert_eq!(reports.len(), 2);
+    let actions = script.reply(4, vec![lease(3)], vec![id(1), id(2)]);
+    assert!(!actions.iter().any(|a| matches!(a, Action::FetchInput(_) | Action::PrepareWorkload(_))), "{actions:?}");
+    // What was under way when it happened ends unheard.
+    assert_eq!(script.act(Input::WorkloadReady(WORKLOAD)), []);
+    assert_eq!(script.act(Input::TaskFinished(id(1), report(1))), []);
+}
+
+#[test]
 fn a_full_disk_stops_the_taking_of_work_for_a_while() {
     let mut script = Script::connected(1);
     script.reply(3, vec![lease(1)], vec![]);
@@ -433,8 +450,15 @@ fn a_dropped_lease_is_stopped_and_not_reported() {
     script.reply(3, vec![lease(1)], vec![]);
     script.running(lease(1));
     let dropped = vec![id(1)];
-    let reply =
-        ExchangeReply { session: SESSION, sequence: 4, now: Timestamp(0), leases: vec![], acks: vec![], dropped };
+    let reply = ExchangeReply {
+        session: SESSION,
+        sequence: 4,
+        now: Timestamp(0),
+        leases: vec![],
+        acks: vec![],
+        dropped,
+        governance: 0,
+    };
     let actions = script.act(Input::Replied(reply));
     assert_eq!(actions[0], Action::Abandon(id(1)));
     assert_eq!((exchange(&actions).holding.len(), exchange(&actions).reports.len()), (0, 0));

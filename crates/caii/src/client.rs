@@ -108,6 +108,11 @@ impl Client {
         self.json(self.request(Method::POST, path).json(body)).await
     }
 
+    /// Posts bytes as they are.
+    pub(crate) async fn post_bytes<T: DeserializeOwned>(&self, path: &str, body: Vec<u8>) -> Result<T, CliError> {
+        self.json(self.request(Method::POST, path).body(body)).await
+    }
+
     /// For requests without a body and without an answer worth reading.
     pub(crate) async fn call(&self, method: Method, path: &str) -> Result<(), CliError> {
         self.send(self.request(method, path)).await.map(drop)

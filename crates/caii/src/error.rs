@@ -69,6 +69,15 @@ pub(crate) enum CliError {
     /// The agent could not go on.
     #[error(transparent)]
     Agent(#[from] caii_node::agent::AgentError),
+    /// The charter's files were refused, or could not be made.
+    #[error(transparent)]
+    Governance(#[from] caii_governance::GovernanceError),
+    /// A key file gives no key.
+    #[error(transparent)]
+    KeyFile(#[from] caii_governance::KeyFileError),
+    /// The workload may not run.
+    #[error("not certified: {0}")]
+    Uncertified(#[from] caii_trust::Uncertified),
     /// Interrupted.
     #[error("interrupted{0}")]
     Interrupted(String),
@@ -92,6 +101,9 @@ impl CliError {
             Self::Model(_) => "model",
             Self::Pool(_) => "pool",
             Self::Agent(_) => "agent",
+            Self::Governance(error) => error.code(),
+            Self::KeyFile(_) => "key-file",
+            Self::Uncertified(error) => error.code(),
             Self::Interrupted(_) => "interrupted",
         }
     }

@@ -6,6 +6,7 @@
 mod client;
 mod commands;
 mod error;
+mod manifest_file;
 mod output;
 mod waiting;
 
@@ -53,6 +54,12 @@ enum Command {
     /// Join tickets for contributors.
     #[command(subcommand)]
     Ticket(commands::ticket::Ticket),
+    /// Who may certify programs: their keys, and how many of them it takes. Works on files; no pool is needed.
+    #[command(subcommand)]
+    Charter(commands::charter::Charter),
+    /// Programs and what stewards certified of them. Works on files; no pool is needed.
+    #[command(subcommand)]
+    Workload(commands::workload::Workload),
     /// Make embedding requests from text, and compare embeddings.
     #[command(subcommand)]
     Embeddings(commands::embeddings::Embeddings),
@@ -94,6 +101,8 @@ async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Device(command) => commands::device::run(command, &cli.pool, format).await,
         Command::Key(command) => commands::key::run(command, &cli.pool, format).await,
         Command::Ticket(command) => commands::ticket::run(command, &cli.pool, format).await,
+        Command::Charter(command) => commands::charter::run(command, format),
+        Command::Workload(command) => commands::workload::run(command, &cli.pool, format).await,
         Command::Embeddings(command) => commands::embeddings::run(command, format),
         Command::Runner => unreachable!("handled before the runtime starts"),
     }

@@ -71,6 +71,13 @@ fn keys_and_accounts() {
     world.write("in.txt", "x\n");
     let program = guest("contract-echo");
     let submit = ["job", "submit", "--program", &program, "--input", "in.txt", "--wait", "-o", "out.txt"];
+    // By the pool's own charter an admin decides what runs.
+    let said = world.fails(&[&submit[..], &["--key", &alice]].concat());
+    assert!(said.contains("may not run in this pool: nobody certified it; 1 of 1 keys is missing"), "{said}");
+    let workload = said.split("caii workload allow ").nth(1).unwrap().split('`').next().unwrap();
+    let denied = world.fails(&["workload", "allow", workload, "--key", &alice]);
+    assert!(denied.contains("This needs an admin key"), "{denied}");
+    assert!(world.ok(&["workload", "allow", workload]).contains("certified"));
     world.ok(&[&submit[..], &["--key", &alice]].concat());
     assert_eq!(world.json(&["job", "status", "job_1", "--key", &alice])["account"], "alice");
     assert_eq!(world.json(&["job", "list", "--key", &bob])["data"], json!([]));

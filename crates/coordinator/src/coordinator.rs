@@ -82,6 +82,8 @@ pub struct Coordinator {
     pub(crate) clock: Timestamp,
     /// The time of the last tick.
     pub(crate) ticked: Timestamp,
+    /// The version of the governance metadata, as the shell says it; not durable.
+    pub(crate) governance: u64,
 }
 
 impl Coordinator {
@@ -106,8 +108,20 @@ impl Coordinator {
         }
         let inherited = JobId(catalog.next.job);
         let (started, clock, ticked) = (now, now, now);
-        let coordinator =
-            Self { config, pool, boot, authority, catalog, presence, started, inherited, now, clock, ticked };
+        let coordinator = Self {
+            config,
+            pool,
+            boot,
+            authority,
+            catalog,
+            presence,
+            started,
+            inherited,
+            now,
+            clock,
+            ticked,
+            governance: 0,
+        };
         let effects = coordinator.unfinished();
         (coordinator, effects)
     }
@@ -160,6 +174,8 @@ impl Coordinator {
             Input::Enrol { secret_hash, public_key, name } => draft.enrol(secret_hash, public_key, name),
             Input::Exchange(exchange) => draft.exchange(exchange),
             Input::ExchangeGone(device) => draft.exchange_gone(device),
+            Input::GovernanceChanged { version } => draft.governance_changed(version),
+            Input::WorkloadRevoked { workload, reason } => draft.workload_revoked(workload, &reason),
             Input::Tick => draft.tick(),
         }
         draft.finish()

@@ -47,6 +47,11 @@ impl<'a> Draft<'a> {
         self.coordinator.now
     }
 
+    /// Notes the version of the governance metadata. False: it is known already.
+    pub(crate) fn set_governance(&mut self, version: u64) -> bool {
+        std::mem::replace(&mut self.coordinator.governance, version) != version
+    }
+
     /// Notes a tick at this time and gives the time since the last one.
     pub(crate) fn ticked(&mut self, now: Timestamp) -> Millis {
         now.since(std::mem::replace(&mut self.coordinator.ticked, now))

@@ -154,7 +154,9 @@ impl Draft<'_> {
         let now = self.now();
         let present = self.present(device);
         present.slots_free = present.slots_free.saturating_sub(leases.len() as u32);
-        let reply = ExchangeReply { session: present.session, sequence, now, leases, acks, dropped };
+        let session = present.session;
+        let governance = self.coordinator().governance;
+        let reply = ExchangeReply { session, sequence, now, leases, acks, dropped, governance };
         self.effect(Effect::Reply(to, Ok(Reply::Exchange(reply))));
     }
 
@@ -298,6 +300,16 @@ impl Draft<'_> {
                 self.answer(device, parked.request, parked.sequence, vec![], vec![], vec![lease]);
             }
         }
+    }
+
+    /// Tells every device whose reply is held back that there is new governance metadata; the others hear it next.
+    pub(crate) fn governance_changed(&mut self, version: u64) {
+        if !self.set_governance(version) {
+            return;
+        }
+        let parked = |(id, present): (&DeviceId, &Present)| present.parked.is_some().then_some(*id);
+        let parked: Vec<DeviceId> = self.presence().present.iter().filter_map(parked).collect();
+        parked.into_iter().for_each(|device| self.answer_parked(device));
     }
 
     pub(crate) fn exchange_gone(&mut self, device: DeviceId) {

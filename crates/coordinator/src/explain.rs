@@ -174,6 +174,7 @@ pub fn tell_attempt(attempt: &Attempt, device: &str) -> String {
         AttemptFailureKind::PreparationFailed => "could not start the program",
         AttemptFailureKind::BlobUnavailable => "could not get the data",
         AttemptFailureKind::DiskFull => "had no room on disk",
+        AttemptFailureKind::Uncertified => "refused to run the program",
         AttemptFailureKind::MalformedResult => "returned a result that does not fit",
     };
     if attempt.failure.detail.is_empty() {

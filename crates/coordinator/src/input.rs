@@ -103,6 +103,19 @@ pub enum Input {
     Exchange(ExchangeRequest),
     /// The connection on which a device's reply was held back is gone.
     ExchangeGone(DeviceId),
+    /// The pool's governance metadata (charter, revocations) has this version now. The shell says so at every start and
+    /// at every change.
+    GovernanceChanged {
+        /// Larger than every earlier one.
+        version: u64,
+    },
+    /// A workload may not run any more. Its open jobs end; the shell says it again at every start.
+    WorkloadRevoked {
+        /// Which.
+        workload: Digest,
+        /// By whom and why, for people.
+        reason: String,
+    },
     /// Time passes. The shell says so about four times a second.
     Tick,
 }

@@ -143,6 +143,17 @@ impl Draft<'_> {
         self.reply(Ok(Reply::Job(id)));
     }
 
+    /// Ends every open job of a workload that may not run any more.
+    pub(crate) fn workload_revoked(&mut self, workload: Digest, reason: &str) {
+        let of_it = |job: &&crate::Job| job.spec.workload == workload && job.ending.is_none();
+        let jobs: Vec<JobId> = self.catalog().jobs.values().filter(of_it).map(|job| job.id).collect();
+        for id in jobs {
+            let message = format!("the workload was revoked: {reason}");
+            let error = InputError { code: "workload_revoked".into(), message, line: None, param: None };
+            self.begin_ending(id, Ending::Failed { errors: vec![error] });
+        }
+    }
+
     /// Stops all work on a job; what was accepted becomes its output. Does nothing to a job that is ending already.
     pub(crate) fn begin_ending(&mut self, id: JobId, ending: Ending) {
         let job = &self.catalog().jobs[&id];
@@ -211,7 +222,7 @@ impl Draft<'_> {
         let limit = self.config().blamed_devices_max;
         let work = self.work(task.job);
         let unable = work.attempts.values().flatten().filter(|attempt| attempt.failure.kind == kind);
-        if kind == AttemptFailureKind::PreparationFailed
+        if matches!(kind, AttemptFailureKind::PreparationFailed | AttemptFailureKind::Uncertified)
             && work.settled.is_empty()
             && cannot_start(unable.clone(), limit, || self.somebody_else(unable))
         {
@@ -254,6 +265,7 @@ impl Draft<'_> {
                 present.avoid_tasks.insert(task, until);
             }
             AttemptFailureKind::PreparationFailed
+            | AttemptFailureKind::Uncertified
             | AttemptFailureKind::BlobUnavailable
             | AttemptFailureKind::DiskFull => {
                 present.avoid_jobs.insert(task.job, until);

@@ -149,4 +149,7 @@ pub struct ExchangeReply {
     pub acks: Vec<(LeaseId, Result<(), Refusal>)>,
     /// Held leases that are worth nothing any more: stop working on them.
     pub dropped: Vec<LeaseId>,
+    /// The version of the pool's governance metadata (charter, revocations); another one than the device has is worth
+    /// fetching. 0: the coordinator was not told yet.
+    pub governance: u64,
 }

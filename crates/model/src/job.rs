@@ -348,13 +348,19 @@ pub enum AttemptFailureKind {
     DiskFull,
     /// What the device reported does not fit the task or its own commitment.
     MalformedResult,
+    /// The device refuses the program: it is not certified, or its owner does not allow it.
+    Uncertified,
 }
 
 impl AttemptFailureKind {
     /// Whether the failure may be the task's own fault, so that failing on several devices ends it.
     pub fn blames_task(self) -> bool {
         match self {
-            Self::RunnerDied | Self::ItemTooSlow | Self::PreparationFailed | Self::MalformedResult => true,
+            Self::RunnerDied
+            | Self::ItemTooSlow
+            | Self::PreparationFailed
+            | Self::MalformedResult
+            | Self::Uncertified => true,
             Self::DeviceLost
             | Self::DeviceForgot
             | Self::GivenBack

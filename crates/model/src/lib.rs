@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, draws randomness or does IO, and nothing here is serialised: `wire`, `store` and the
 //! HTTP shell convert at their own boundary, so that renaming a field can never break a stored row or a message.
 
+mod certification;
 mod device;
 mod digest;
 mod ids;
@@ -11,6 +12,7 @@ mod manifest;
 mod refusal;
 mod units;
 
+pub use certification::*;
 pub use device::*;
 pub use digest::*;
 pub use ids::*;

@@ -2,6 +2,7 @@
 //! packages, and unpacking of archives.
 
 use crate::Source;
+use crate::archive::{self, Bounds, Trouble};
 use crate::prepare::{LIMITS, Tools};
 use caii_model::Digest;
 use sha2::{Digest as _, Sha256};
@@ -224,45 +225,41 @@ fn walk(root: &Path, directory: &Path, prefix: &str, depth: u32, files: &mut Fil
     Ok(())
 }
 
-/// Whether a file of this name can matter to a model; others stay in the archive.
-fn is_used(name: &str) -> bool {
-    let file = name.rsplit('/').next().unwrap_or(name);
-    [".json", ".safetensors", ".onnx"].iter().any(|end| file.ends_with(end)) || matches!(file, "README.md" | "METADATA")
-}
-
-fn unpack(archive: &Path, into: &Path, files: &mut Files) -> Result<(), FetchError> {
-    let damaged = |source| FetchError::Archive { path: archive.to_owned(), source };
-    let reader = BufReader::new(File::open(archive).map_err(io_error(archive))?);
-    let mut zip = zip::ZipArchive::new(reader).map_err(damaged)?;
-    if zip.len() > LIMITS.files {
-        return Err(FetchError::TooManyFiles { path: archive.to_owned(), limit: LIMITS.files });
-    }
+fn unpack(path: &Path, into: &Path, files: &mut Files) -> Result<(), FetchError> {
+    let input = BufReader::new(File::open(path).map_err(io_error(path))?);
     fs::create_dir_all(into).map_err(io_error(into))?;
-    let mut left = LIMITS.bytes;
-    for index in 0..zip.len() {
-        let mut entry = zip.by_index(index).map_err(damaged)?;
-        let name = entry.name().map_err(damaged)?.replace('\\', "/");
-        if entry.is_dir() {
-            continue;
-        }
-        if !is_used(&name) {
-            add(name, None, files)?;
-            continue;
-        }
+    let bounds = Bounds { files: LIMITS.files, bytes: LIMITS.bytes, small: LIMITS.json };
+    let unpacked = archive::read::<Unpacking>(input, &bounds, |index, name, bytes| {
+        let Some(bytes) = bytes else { return add(name, None, files).map(|()| 0).map_err(Unpacking::Fetch) };
         // Named by its place, so that no name inside the archive ever becomes a path here.
         let path = into.join(index.to_string());
-        let mut file = File::create(&path).map_err(io_error(&path))?;
-        let limit =
-            if name.ends_with(".safetensors") || name.ends_with(".onnx") { left } else { LIMITS.json.min(left) };
-        let copied = io::copy(&mut (&mut entry).take(limit + 1), &mut file)
-            .map_err(|error| FetchError::Archive { path: archive.to_owned(), source: error.into() })?;
-        if copied > limit {
-            return Err(FetchError::TooLarge { what: format!("`{name}` in {}", archive.display()), limit });
+        let mut file = File::create(&path).map_err(io_error(&path)).map_err(Unpacking::Fetch)?;
+        let copied = io::copy(bytes, &mut file).map_err(|error| Unpacking::Archive(Trouble::Damaged(error.into())))?;
+        add(name, Some(path), files).map_err(Unpacking::Fetch)?;
+        Ok(copied)
+    });
+    unpacked.map_err(|trouble| match trouble {
+        Unpacking::Fetch(error) => error,
+        Unpacking::Archive(Trouble::Damaged(source)) => FetchError::Archive { path: path.to_owned(), source },
+        Unpacking::Archive(Trouble::TooManyFiles) => {
+            FetchError::TooManyFiles { path: path.to_owned(), limit: LIMITS.files }
         }
-        left -= copied;
-        add(name, Some(path), files)?;
+        Unpacking::Archive(Trouble::TooLarge { name, limit }) => {
+            FetchError::TooLarge { what: format!("`{name}` in {}", path.display()), limit }
+        }
+    })
+}
+
+/// What can go wrong while an archive is unpacked: in it, or with what is done with its files.
+enum Unpacking {
+    Archive(Trouble),
+    Fetch(FetchError),
+}
+
+impl From<Trouble> for Unpacking {
+    fn from(trouble: Trouble) -> Self {
+        Self::Archive(trouble)
     }
-    Ok(())
 }
 
 /// Downloads to a file named by its digest, resuming what an earlier run left, and checks the digest.

@@ -9,6 +9,7 @@
 //! There is no HTTP in here: the caller gives [`Tools::fetch`].
 #![forbid(unsafe_code)]
 
+mod archive;
 mod bert;
 mod fetch;
 mod onnx;

@@ -2,7 +2,7 @@
 
 use crate::proto::{self, ProtoError, Span, Value, Walker};
 use std::fs::File;
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::Path;
 
 /// The standard's fields that are used here, as onnx.proto numbers them.
@@ -340,7 +340,12 @@ impl ValueInfo {
 /// Checks that an ONNX file has the inference guest's interface and returns the number of dimensions of its output,
 /// `None` if the file leaves that open.
 pub(crate) fn check_interface(path: &Path) -> Result<Option<u32>, OnnxError> {
-    let mut walker = Walker::new(BufReader::new(File::open(path)?))?;
+    read_interface(BufReader::new(File::open(path)?))
+}
+
+/// The same of anything that can be read.
+pub(crate) fn read_interface(input: impl Read + Seek) -> Result<Option<u32>, OnnxError> {
+    let mut walker = Walker::new(input)?;
     let mut model = walker.all();
     let mut graph = None;
     let mut ir_version = None;
@@ -397,7 +402,7 @@ pub(crate) fn check_interface(path: &Path) -> Result<Option<u32>, OnnxError> {
 }
 
 /// The name of a constant, refused unless its elements are in the file.
-fn read_initializer(walker: &mut Walker<BufReader<File>>, mut span: Span) -> Result<String, OnnxError> {
+fn read_initializer(walker: &mut Walker<impl Read + Seek>, mut span: Span) -> Result<String, OnnxError> {
     let mut name = String::new();
     let mut external = false;
     while let Some(entry) = walker.next(&mut span)? {
@@ -410,7 +415,7 @@ fn read_initializer(walker: &mut Walker<BufReader<File>>, mut span: Span) -> Res
     if external { Err(OnnxError::External(name)) } else { Ok(name) }
 }
 
-fn read_value_info(walker: &mut Walker<BufReader<File>>, mut span: Span) -> Result<ValueInfo, OnnxError> {
+fn read_value_info(walker: &mut Walker<impl Read + Seek>, mut span: Span) -> Result<ValueInfo, OnnxError> {
     let mut value = ValueInfo::default();
     while let Some(entry) = walker.next(&mut span)? {
         match (entry.number, entry.value) {
@@ -429,7 +434,7 @@ fn read_value_info(walker: &mut Walker<BufReader<File>>, mut span: Span) -> Resu
 }
 
 fn read_tensor_type(
-    walker: &mut Walker<BufReader<File>>,
+    walker: &mut Walker<impl Read + Seek>,
     mut span: Span,
     value: &mut ValueInfo,
 ) -> Result<(), OnnxError> {

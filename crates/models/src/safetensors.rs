@@ -89,13 +89,13 @@ struct Entry {
 }
 
 /// An open safetensors file whose header has been checked against its length.
-pub(crate) struct Weights {
-    input: BufReader<File>,
+pub(crate) struct Weights<R = BufReader<File>> {
+    input: R,
     data_start: u64,
     entries: BTreeMap<String, Entry>,
 }
 
-impl fmt::Debug for Weights {
+impl<R> fmt::Debug for Weights<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Weights").field("tensors", &self.entries.len()).finish()
     }
@@ -106,7 +106,13 @@ impl Weights {
     pub(crate) fn open(path: &Path) -> Result<Self, WeightsError> {
         let file = File::open(path)?;
         let file_len = file.metadata()?.len();
-        let mut input = BufReader::with_capacity(CHUNK, file);
+        Self::read(BufReader::with_capacity(CHUNK, file), file_len)
+    }
+}
+
+impl<R: Read + Seek> Weights<R> {
+    /// The same of anything that holds so many bytes.
+    pub(crate) fn read(mut input: R, file_len: u64) -> Result<Self, WeightsError> {
         let mut prefix = [0; 8];
         if file_len < 8 {
             return Err(WeightsError::Malformed(format!("it has only {file_len} bytes")));
@@ -164,11 +170,12 @@ impl Weights {
         let elements = ((entry.data_offsets.1 - entry.data_offsets.0) / dtype.size() as u64).min(limit);
         let start = self.data_start + entry.data_offsets.0;
         self.input.seek(SeekFrom::Start(start)).map_err(WeightsError::from)?;
-        let mut bytes = vec![0; CHUNK];
-        let mut values = Vec::with_capacity(CHUNK / dtype.size());
+        let most = elements.min((CHUNK / dtype.size()) as u64) as usize;
+        let mut bytes = vec![0; most * dtype.size()];
+        let mut values = Vec::with_capacity(most);
         let mut done = 0;
         while done < elements {
-            let count = (elements - done).min((CHUNK / dtype.size()) as u64) as usize;
+            let count = (elements - done).min(most as u64) as usize;
             let bytes = &mut bytes[..count * dtype.size()];
             self.input.read_exact(bytes).map_err(WeightsError::from)?;
             values.clear();

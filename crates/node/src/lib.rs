@@ -5,6 +5,7 @@
 //! - [`views`] is the JSON of CAII's own API, shared by server and command line.
 
 pub mod agent;
+mod clock;
 mod http;
 pub mod pinned;
 pub mod pool;

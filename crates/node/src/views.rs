@@ -216,6 +216,8 @@ fn one() -> u32 {
 pub struct WorkloadView {
     /// Its digest, by which jobs name it.
     pub digest: String,
+    /// Bytes of its program.
+    pub program_size: u64,
     /// The meter that its fuel is counted by.
     pub meter: String,
     /// What was asked for, limits filled in.
@@ -393,4 +395,13 @@ pub struct ExplainView {
     pub id: String,
     /// The sentences.
     pub lines: Vec<String>,
+}
+
+/// A certificate or a revocation was taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvelopeTaken {
+    /// The workload or key that it is about.
+    pub about: String,
+    /// Whether devices run the workload now, or what is missing.
+    pub verdict: String,
 }

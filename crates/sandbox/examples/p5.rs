@@ -3,7 +3,7 @@
 //! `cargo run --release -p caii-sandbox --example p5`. The last two lines are the figures.
 
 use caii_model::{Digest, Limits, Manifest, RuntimeClass, Scope};
-use caii_sandbox::{Priority, Program, Runner, RunnerSpec, meter_id};
+use caii_sandbox::{DeviceSecret, Harness, JailLayer, JailPolicy, Priority, Program, Runner, RunnerSpec, meter_id};
 use std::error::Error;
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -11,11 +11,16 @@ use std::time::{Duration, Instant};
 
 const INSTANCES: usize = 5_000;
 const STARTS: usize = 51;
+const TASKS: usize = 20;
 
 fn main() -> ExitCode {
     // The runners that this starts are this program again.
     if std::env::args().nth(1).as_deref() == Some("runner") {
         return caii_sandbox::runner_main();
+    }
+    if std::env::args().nth(1).as_deref() == Some("runner-without-jail") {
+        let omitted = JailLayer::ALL.to_vec();
+        return caii_sandbox::harness_main(Harness { omitted, ..Harness::default() });
     }
     match measure() {
         Ok(()) => ExitCode::SUCCESS,
@@ -82,6 +87,7 @@ fn measure() -> Result<(), Box<dyn Error>> {
         file,
         vec![],
         directory.path().join("cache"),
+        DeviceSecret::new([5; 32]),
     );
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let mut runner_ms = 0.0;
@@ -93,6 +99,20 @@ fn measure() -> Result<(), Box<dyn Error>> {
         );
         runner_ms = p50.as_secs_f64() * 1e3;
     }
+    spec.args = vec!["runner-without-jail".into()];
+    spec.jail = JailPolicy::Allow;
+    let (p50, p99) = runtime.block_on(starts(&spec))?;
+    println!("the same without the jail: p50 {p50:?}, p99 {p99:?} ({STARTS} times)");
+    let mut rates = vec![];
+    for (name, argument) in [("with the jail", "runner"), ("without", "runner-without-jail")] {
+        spec.args = vec![argument.into()];
+        spec.priority = Priority::Normal;
+        spec.jail = JailPolicy::Allow;
+        let rate = runtime.block_on(rate(&spec))?;
+        println!("empty items through a runner, {name}: {rate:.0} a second of its CPU (best of {TASKS} tasks)");
+        rates.push(rate);
+    }
+    println!("jail's cost for items that do nothing: {:.1} %", (rates[1] / rates[0] - 1.0) * 100.0);
     println!("P5.instance: {instance_us:.1} µs | bar 50 | peer 11");
     println!("P5.runner: {runner_ms:.1} ms | bar 15 | peer 300");
     Ok(())
@@ -112,6 +132,16 @@ async fn starts(spec: &RunnerSpec) -> Result<(Duration, Duration), Box<dyn Error
         runner.kill().await;
     }
     Ok(percentiles(times))
+}
+
+/// Items for each second of the runner's CPU: system calls weigh most where the program does nothing.
+async fn rate(spec: &RunnerSpec) -> Result<f64, Box<dyn Error>> {
+    let mut runner = Runner::start(spec.clone()).await?.0;
+    let mut best = Duration::MAX;
+    for _ in 0..TASKS {
+        best = best.min(runner.run(vec![vec![]; INSTANCES]).await?.cpu);
+    }
+    Ok(INSTANCES as f64 / best.as_secs_f64())
 }
 
 /// Median and 99th percentile.

@@ -2,18 +2,44 @@
 //!
 //! An image is two files named by its key: `KEY.image`, which the engine maps, and `KEY.entry`, which says what the
 //! image must be and is renamed into place last. Whoever makes one holds `KEY.lock`.
+//!
+//! A runner runs a compiled image natively, so an image that somebody else put there would be a way into the runner.
+//! The entry therefore ends with a MAC under a secret of the device, over the key, the image's digest, its size and its
+//! fuel: an entry of another device, of another workload, or one that was edited is as good as none.
 
 use crate::meter::WASMTIME_VERSION;
 use caii_model::{Bytes, Digest, Fuel, Manifest};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// What binds compiled images to this device: 32 bytes that never leave it, the same in each of its lives. Whoever
+/// knows them can place code in the cache that runners will run.
+#[derive(Clone)]
+pub struct DeviceSecret(Zeroizing<[u8; 32]>);
+
+impl DeviceSecret {
+    /// From bytes that nobody else can know.
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+}
+
+impl std::fmt::Debug for DeviceSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DeviceSecret(..)")
+    }
+}
 
 /// Where one workload's image is.
 #[derive(Debug, Clone)]
 pub(crate) struct Slot {
     directory: PathBuf,
     key: String,
+    secret: DeviceSecret,
 }
 
 /// What an image must be, and what making it cost.
@@ -31,7 +57,7 @@ pub(crate) struct Lock {
 }
 
 impl Slot {
-    pub(crate) fn new(directory: &Path, manifest: &Manifest) -> Self {
+    pub(crate) fn new(directory: &Path, manifest: &Manifest, secret: &DeviceSecret) -> Self {
         let key = Digest::of_fields(
             "caii image 1",
             &[
@@ -42,7 +68,7 @@ impl Slot {
                 cpu_features().as_bytes(),
             ],
         );
-        Self { directory: directory.to_owned(), key: key.hex() }
+        Self { directory: directory.to_owned(), key: key.hex(), secret: secret.clone() }
     }
 
     fn path(&self, extension: &str) -> PathBuf {
@@ -65,7 +91,7 @@ impl Slot {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => return self.nonsense(),
             Err(error) => return Err(error),
         };
-        let Some(entry) = Entry::parse(&text) else { return self.nonsense() };
+        let Some(entry) = self.open(&text) else { return self.nonsense() };
         match File::open(self.path("image")) {
             Ok(file) if file.metadata()?.len() == entry.size.0 => Ok(Some((file, entry))),
             Ok(_) => self.nonsense(),
@@ -74,8 +100,33 @@ impl Slot {
         }
     }
 
+    /// An entry's text with its MAC as the last line.
+    fn seal(&self, entry: &Entry) -> String {
+        let text = entry.to_text();
+        let mac = Digest(self.mac(&text).finalize().into_bytes().into());
+        format!("{text}{}\n", mac.hex())
+    }
+
+    /// The entry in a text, if this device wrote it for this slot.
+    fn open(&self, text: &str) -> Option<Entry> {
+        let at = text.strip_suffix('\n')?.rfind('\n')? + 1;
+        let (entry, mac) = (&text[..at], text[at..].strip_suffix('\n')?);
+        let mac: Digest = format!("sha256:{mac}").parse().ok()?;
+        // Compares in constant time.
+        self.mac(entry).verify_slice(&mac.0).ok()?;
+        Entry::parse(entry)
+    }
+
+    fn mac(&self, text: &str) -> Hmac<Sha256> {
+        let mac = Hmac::<Sha256>::new_from_slice(&*self.secret.0);
+        let mut mac = mac.expect("HMAC takes a key of any length");
+        mac.update(self.key.as_bytes());
+        mac.update(text.as_bytes());
+        mac
+    }
+
     fn nonsense(&self) -> io::Result<Option<(File, Entry)>> {
-        tracing::warn!(path = %self.path("entry").display(), "the cached image is damaged; it will be made again");
+        tracing::warn!(path = %self.path("entry").display(), "the cached image is damaged or was not made by this device; it will be made again");
         Ok(None)
     }
 
@@ -88,7 +139,7 @@ impl Slot {
     pub(crate) fn publish(&self, _lock: &Lock, entry: &Entry) -> io::Result<()> {
         let draft = self.path("entry-new");
         let mut file = File::create(&draft)?;
-        file.write_all(entry.to_text().as_bytes())?;
+        file.write_all(self.seal(entry).as_bytes())?;
         file.sync_all()?;
         fs::rename(self.path("new"), self.path("image"))?;
         fs::rename(draft, self.path("entry"))
@@ -160,5 +211,28 @@ mod tests {
             assert_eq!(Entry::parse(&text[..end]), None, "{end}");
         }
         assert_eq!(Entry::parse(&format!("{text}more\n")), None);
+    }
+
+    #[test]
+    fn only_this_device_opens_what_it_sealed_and_only_in_its_slot() {
+        let slot = |secret: u8, key: &str| Slot {
+            directory: PathBuf::new(),
+            key: key.repeat(64),
+            secret: DeviceSecret::new([secret; 32]),
+        };
+        let entry = Entry { image: Digest::of(b"x"), size: Bytes(7), init_fuel: Fuel(9) };
+        let sealed = slot(1, "a").seal(&entry);
+        assert_eq!(slot(1, "a").open(&sealed), Some(entry));
+        assert_eq!(slot(2, "a").open(&sealed), None, "another device");
+        assert_eq!(slot(1, "b").open(&sealed), None, "another workload");
+        assert_eq!(slot(1, "a").open(&entry.to_text()), None, "no MAC");
+        for at in 0..sealed.len() {
+            let mut bytes = sealed.clone().into_bytes();
+            bytes[at] ^= 1;
+            let text = String::from_utf8(bytes).unwrap();
+            assert_eq!(slot(1, "a").open(&text), None, "changed at {at}");
+            assert_eq!(slot(1, "a").open(&sealed[..at]), None, "cut to {at}");
+        }
+        assert_eq!(format!("{:?}", DeviceSecret::new([77; 32])), "DeviceSecret(..)");
     }
 }

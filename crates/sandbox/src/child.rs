@@ -4,12 +4,13 @@
 //! small task costs one read and one write. Its files are inherited descriptors at the places below; it opens none.
 
 use crate::engine::{self, Cpu, THREAD_STACK};
-use crate::jail::{self, Confines};
+use crate::jail::{self, Confines, Jail, JailLayer, JailPolicy};
 use crate::meter::FloatNan;
 use crate::program::{PrepareError, Program, command_line, digest_of, prepare};
 use crate::protocol::{Frame, Refusal, Setup, Stage, complete, decode, encode};
 use crate::wasi::{Blob, Workload};
-use caii_model::{Bytes, Digest};
+use crate::wipe::{self, Wiped};
+use caii_model::{Bytes, Digest, Fuel, ItemOutcome};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 use std::fs::File;
@@ -19,6 +20,7 @@ use std::os::unix::fs::FileExt as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use zeroize::Zeroize as _;
 
 /// The cached image: written when preparing, read when running.
 pub(crate) const IMAGE_FD: RawFd = 3;
@@ -35,6 +37,8 @@ const PREPARE_CPU_SECONDS: u64 = 1_800;
 const OWN_DATA: u64 = 1 << 30;
 /// Results wait in memory up to this size, or this long.
 const FLUSH_BYTES: usize = 64 << 10;
+/// Room for results beyond this is given back.
+const LARGE: usize = 1 << 20;
 const FLUSH_AFTER: Duration = Duration::from_millis(100);
 
 /// The main function of a runner process. Call it before anything else has opened a descriptor.
@@ -42,53 +46,94 @@ const FLUSH_AFTER: Duration = Duration::from_millis(100);
 /// It speaks the runner's protocol on standard input and output and returns when its input ends. Start it by
 /// [`Runner::start`](crate::Runner::start), never by hand.
 pub fn runner_main() -> ExitCode {
-    // Frame sizes of compiled code differ, so the stack is this thread's own and of known size.
-    let thread = std::thread::Builder::new().name("runner".into()).stack_size(THREAD_STACK).spawn(serve);
-    match thread.map(std::thread::JoinHandle::join) {
-        Ok(Ok(Ok(()))) => ExitCode::SUCCESS,
-        Ok(Ok(Err(error))) => {
+    start(Harness::default())
+}
+
+/// What stands in for a program: from an item to its output.
+pub type Attempt = fn(&[u8]) -> Vec<u8>;
+
+/// What tests of the jail change in a runner; nothing in a real one.
+#[derive(Debug, Clone, Default)]
+pub struct Harness {
+    /// Layers that are left open.
+    pub omitted: Vec<JailLayer>,
+    /// Called where the compiler would be, with no code sealed off yet; what it returns is the refusal.
+    pub while_compiling: Option<fn() -> String>,
+    /// Called for each item, sealed, in place of the program; what it returns is the output.
+    pub while_running: Option<Attempt>,
+}
+
+/// [`runner_main`] for tests of the jail. Nothing that ships calls it.
+#[doc(hidden)]
+pub fn harness_main(harness: Harness) -> ExitCode {
+    start(harness)
+}
+
+fn start(harness: Harness) -> ExitCode {
+    match enter_and_serve(harness) {
+        Ok(code) => code,
+        Err(error) => {
             eprintln!("caii runner: {error}");
             ExitCode::FAILURE
         }
-        // The panic has spoken.
-        Ok(Err(_)) => ExitCode::from(101),
-        Err(error) => {
-            eprintln!("caii runner: cannot start its thread: {error}");
-            ExitCode::FAILURE
-        }
     }
 }
 
-fn serve() -> io::Result<()> {
+fn enter_and_serve(harness: Harness) -> io::Result<ExitCode> {
+    // The first such call looks for the kernel's clock in files and by calls that the jail denies.
+    cpu_us();
+    // While there is one thread: namespaces and users are a thread's own, and threads made later inherit them.
+    let mut jail = Jail::enter(harness.omitted.clone());
     let mut channel = Channel::new();
     let setup = match channel.receive()? {
-        None => return Ok(()),
+        None => return Ok(ExitCode::SUCCESS),
         Some(Frame::Setup(setup)) => setup,
         Some(other) => return Err(unexpected(&other)),
     };
-    jail::enter(&confines(&setup))?;
-    let image = inherit(IMAGE_FD)?;
-    match setup.stage {
-        Stage::Prepare => {
-            let answer = prepare_image(&setup, image).unwrap_or_else(Frame::Refused);
-            channel.send(&answer);
-            channel.flush()
-        }
-        Stage::Run { image: digest, image_size } => match load(&setup, image, digest, image_size) {
-            Ok(program) => {
-                channel.send(&Frame::Ready);
-                channel.flush()?;
-                run_items(&program, &mut channel)
-            }
-            Err(refusal) => {
-                channel.send(&Frame::Refused(refusal));
-                channel.flush()
-            }
-        },
+    if setup.idle_priority {
+        jail::be_idle()?;
+    }
+    jail.confine(&confines(&setup));
+    // Frame sizes of compiled code differ, so the stack is this thread's own and of known size.
+    let thread = std::thread::Builder::new().name("runner".into()).stack_size(THREAD_STACK);
+    match thread.spawn(move || serve(&setup, jail, channel, &harness))?.join() {
+        Ok(served) => served.map(|()| ExitCode::SUCCESS),
+        // The panic has spoken.
+        Err(_) => Ok(ExitCode::from(101)),
     }
 }
 
-fn confines(setup: &Setup) -> Confines {
+fn serve(setup: &Setup, mut jail: Jail, mut channel: Channel, harness: &Harness) -> io::Result<()> {
+    let image = inherit(IMAGE_FD)?;
+    let answer = match setup.stage {
+        Stage::Prepare => prepare_image(setup, image, &mut jail, harness),
+        Stage::Run { image: digest, image_size } => match load(setup, image, digest, image_size, &mut jail) {
+            Ok(loaded) => {
+                channel.send(&Frame::Ready { jail: jail.report().clone() });
+                channel.flush()?;
+                return run_items(&loaded, &mut channel, harness);
+            }
+            Err(refusal) => Err(refusal),
+        },
+    };
+    channel.send(&answer.unwrap_or_else(Frame::Refused));
+    channel.flush()
+}
+
+/// Goes on only with what the contributor insists on.
+fn insist(setup: &Setup, jail: &Jail) -> Result<(), (JailLayer, String)> {
+    match (setup.jail, jail.report().missing_mandatory()) {
+        (JailPolicy::Allow, _) | (JailPolicy::Require, None) => Ok(()),
+        (JailPolicy::Require, Some((layer, reason))) => Err((layer, reason.to_owned())),
+    }
+}
+
+fn check(setup: &Setup, jail: &Jail) -> Result<(), Refusal> {
+    insist(setup, jail).map_err(|(layer, reason)| Refusal::Jail { layer, reason })
+}
+
+/// What a runner with this work may use.
+pub(crate) fn confines(setup: &Setup) -> Confines {
     let memory = setup.limits.memory.0;
     let io = setup.limits.output_per_item.0.saturating_mul(2).saturating_add(1 << 30);
     let (data, file_size, cpu_seconds) = match setup.stage {
@@ -103,7 +148,7 @@ fn confines(setup: &Setup) -> Confines {
     let (program, first_blob) = (PROGRAM_FD as u32, FIRST_BLOB_FD as u32);
     let program = if matches!(setup.stage, Stage::Prepare) { u32::MAX } else { program };
     let surplus = [(program, program), (first_blob + setup.blobs.len() as u32, u32::MAX)];
-    Confines { data, file_size, files, surplus, cpu_seconds, idle_priority: setup.idle_priority }
+    Confines { data, file_size, files, surplus, cpu_seconds, prepares: matches!(setup.stage, Stage::Prepare) }
 }
 
 fn inherit(fd: RawFd) -> io::Result<File> {
@@ -123,7 +168,7 @@ fn host(what: &str, error: impl std::fmt::Display) -> Refusal {
 fn workload(setup: &Setup) -> Result<Arc<Workload>, Refusal> {
     let blobs = (FIRST_BLOB_FD..).zip(&setup.blobs).map(|(fd, blob)| {
         let file = inherit(fd).map_err(|error| host("take over a blob", error))?;
-        let size = file.metadata().map_err(|error| host("examine a blob", error))?.len();
+        let size = rustix::fs::fstat(&file).map_err(|error| host("examine a blob", error))?.st_size as u64;
         if size != blob.size.0 {
             return Err(Refusal::Host(format!("/data/{} has {size} bytes instead of {}", blob.name, blob.size.0)));
         }
@@ -141,7 +186,11 @@ fn nan(setup: &Setup) -> FloatNan {
     if setup.native_nan { FloatNan::Native } else { FloatNan::Canonical }
 }
 
-fn prepare_image(setup: &Setup, image: File) -> Result<Frame<'static>, Refusal> {
+fn prepare_image(setup: &Setup, image: File, jail: &mut Jail, harness: &Harness) -> Result<Frame<'static>, Refusal> {
+    check(setup, jail)?;
+    if let Some(attempt) = harness.while_compiling {
+        return Err(Refusal::Host(attempt()));
+    }
     let workload = workload(setup)?;
     // Once per device, so that what items read later is what was certified.
     for (blob, wanted) in workload.blobs.iter().zip(&setup.blobs) {
@@ -160,12 +209,18 @@ fn prepare_image(setup: &Setup, image: File) -> Result<Frame<'static>, Refusal> 
     }
 
     let engine = engine::engine(nan(setup), Cpu::Host).map_err(|error| host("start the engine", error))?;
-    let made = prepare(&engine, &workload, &wasm).map_err(|error| match error {
+    let mut seal = || {
+        jail.seal();
+        insist(setup, jail).map_err(|(layer, reason)| PrepareError::Jail { layer, reason })
+    };
+    let made = prepare(&engine, &workload, &wasm, &mut seal).and_then(|made| seal().map(|()| made));
+    let made = made.map_err(|error| match error {
         PrepareError::Initialiser { error, stderr } => Refusal::Initialiser(error, stderr),
         PrepareError::Program(_) | PrepareError::Snapshot(_) | PrepareError::Compile(_) => {
             Refusal::Program(error.to_string())
         }
         PrepareError::Host(_) | PrepareError::UnknownMeter(_) => Refusal::Host(error.to_string()),
+        PrepareError::Jail { layer, reason } => Refusal::Jail { layer, reason },
     })?;
     let written = image.write_all_at(&made.bytes, 0).and_then(|()| image.sync_all());
     written.map_err(|error| host("write the compiled program to the cache", error))?;
@@ -177,7 +232,14 @@ fn prepare_image(setup: &Setup, image: File) -> Result<Frame<'static>, Refusal> 
     })
 }
 
-fn load(setup: &Setup, image: File, digest: Digest, size: Bytes) -> Result<Program, Refusal> {
+/// A program ready for items, and where to say how many were started.
+struct Loaded {
+    program: Program,
+    progress: File,
+}
+
+fn load(setup: &Setup, image: File, digest: Digest, size: Bytes, jail: &mut Jail) -> Result<Loaded, Refusal> {
+    check(setup, jail)?;
     // Compiled code is run natively: a damaged image must not even be parsed.
     let found = digest_of(&image).map_err(|error| host("read the cached image", error))?;
     if found != (digest, size) {
@@ -190,11 +252,14 @@ fn load(setup: &Setup, image: File, digest: Digest, size: Bytes) -> Result<Progr
     // image once it has its name. The engine checks version, configuration and CPU features.
     let module = unsafe { wasmtime::Module::deserialize_open_file(&engine, image) };
     let module = module.map_err(|error| Refusal::Image(format!("{error:#}")))?;
-    Program::load(&engine, &module, workload).map_err(|error| host("link the program", error))
+    let program = Program::load(&engine, &module, workload).map_err(|error| host("link the program", error))?;
+    let progress = inherit(PROGRESS_FD).map_err(|error| host("take over the file of progress", error))?;
+    jail.seal();
+    check(setup, jail)?;
+    Ok(Loaded { program, progress })
 }
 
-fn run_items(program: &Program, channel: &mut Channel) -> io::Result<()> {
-    let progress = inherit(PROGRESS_FD)?;
+fn run_items(loaded: &Loaded, channel: &mut Channel, harness: &Harness) -> io::Result<()> {
     let mut started: u64 = 0;
     let mut cpu_before = cpu_us();
     loop {
@@ -203,15 +268,23 @@ fn run_items(program: &Program, channel: &mut Channel) -> io::Result<()> {
             Some(Frame::Item(item)) => {
                 let item = item.to_vec();
                 started += 1;
-                progress.write_all_at(&started.to_le_bytes(), 0)?;
-                let outcome = program.run(item).map_err(io::Error::other)?;
-                channel.send(&Frame::Outcome(outcome));
+                loaded.progress.write_all_at(&started.to_le_bytes(), 0)?;
+                let outcome = match harness.while_running {
+                    None => loaded.program.run(item).map_err(io::Error::other)?,
+                    Some(attempt) => ItemOutcome { result: Ok(attempt(&item)), fuel: Fuel(0), stderr: vec![] },
+                };
+                let mut frame = Frame::Outcome(outcome);
+                channel.send(&frame);
+                if let Frame::Outcome(outcome) = &mut frame {
+                    wipe::wipe_outcome(outcome);
+                }
                 channel.flush_if_due()?;
             }
             Some(Frame::EndTask) => {
                 let cpu = cpu_us();
                 channel.send(&Frame::TaskDone { cpu_us: cpu - cpu_before });
                 channel.flush()?;
+                channel.wipe();
                 cpu_before = cpu;
             }
             Some(other) => return Err(unexpected(&other)),
@@ -232,16 +305,24 @@ fn cpu_us() -> u64 {
 
 /// Frames on standard input and output, each buffered.
 struct Channel {
-    received: Vec<u8>,
+    received: Wiped,
     consumed: usize,
     filled: usize,
-    to_send: Vec<u8>,
+    to_send: Wiped,
     flushed: Instant,
 }
 
 impl Channel {
+    const ROOM: usize = 256 << 10;
+
     fn new() -> Self {
-        Self { received: vec![0; 256 << 10], consumed: 0, filled: 0, to_send: Vec::new(), flushed: Instant::now() }
+        Self {
+            received: vec![0; Self::ROOM].into(),
+            consumed: 0,
+            filled: 0,
+            to_send: Wiped::default(),
+            flushed: Instant::now(),
+        }
     }
 
     /// The next frame, or nothing at the end of input. Sends what waits before it blocks.
@@ -270,16 +351,27 @@ impl Channel {
         self.filled -= self.consumed;
         self.consumed = 0;
         if self.filled == self.received.len() {
-            let larger = self.received.len() * 2;
-            self.received.resize(larger, 0);
+            wipe::lengthen(&mut self.received, self.filled * 2);
         } else if self.filled == 0 && self.received.len() > 4 << 20 {
             // A large item has passed; do not keep its size for ever.
-            self.received = vec![0; 256 << 10];
+            self.received = vec![0; Self::ROOM].into();
         }
     }
 
     fn send(&mut self, frame: &Frame<'_>) {
+        if let Frame::Outcome(outcome) = frame {
+            let output = outcome.result.as_ref().map_or(0, Vec::len);
+            wipe::reserve(&mut self.to_send, output + outcome.stderr.len() + 64);
+        }
         encode(frame, &mut self.to_send);
+    }
+
+    /// Between tasks: what has passed leaves no trace here.
+    fn wipe(&mut self) {
+        let unread = self.consumed..self.filled;
+        self.received[..unread.start].zeroize();
+        self.received[unread.end..].zeroize();
+        self.to_send = Wiped::default();
     }
 
     fn flush_if_due(&mut self) -> io::Result<()> {
@@ -298,8 +390,10 @@ impl Channel {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.to_send.clear();
-        self.to_send.shrink_to(1 << 20);
+        match self.to_send.capacity() {
+            0..=LARGE => self.to_send.clear(),
+            _ => self.to_send = Wiped::default(),
+        }
         self.flushed = Instant::now();
         Ok(())
     }

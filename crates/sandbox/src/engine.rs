@@ -1,26 +1,15 @@
 //! The engine that untrusted programs run in: one configuration, the same on every device.
 
+pub(crate) use crate::accepted::{FEATURES, MAX_TABLE_ELEMENTS, MAX_TABLES};
 use crate::meter::{FloatNan, operator_cost};
 use wasmparser::WasmFeatures;
 use wasmtime::{Config, Engine, OptLevel, Strategy};
-
-/// The WebAssembly that programs may use: version 2.0 of the specification and extended constant expressions.
-/// Absent on purpose: threads (nondeterministic), relaxed SIMD (differs between CPUs), GC and exceptions (not needed,
-/// young code), memory64 and several memories, tail calls, components.
-pub(crate) const FEATURES: WasmFeatures = WasmFeatures::WASM2.union(WasmFeatures::EXTENDED_CONST).difference(
-    // `externref`; `funcref` stays, because compilers mark ordinary tables with it.
-    WasmFeatures::GC_TYPES,
-);
 
 /// Bytes of native stack that a program may use. Frame sizes depend on the CPU, so this is large, and programs that
 /// recurse so deep are the one case in which whether an item traps can differ between devices (METER.md).
 pub(crate) const MAX_WASM_STACK: usize = 1 << 20;
 /// The stack of the thread that runs programs: theirs and room for host calls.
 pub(crate) const THREAD_STACK: usize = 8 << 20;
-/// Elements of one table; growing beyond fails as WebAssembly says it may.
-pub(crate) const MAX_TABLE_ELEMENTS: usize = 1_000_000;
-/// Tables of one program.
-pub(crate) const MAX_TABLES: usize = 16;
 
 /// Compiling everything with these CPU features off must change neither bytes nor fuel; tests do it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! What a program is, without compiling it: the check at submission, the same as the one before it is compiled.
 
-use crate::engine::{FEATURES, MAX_TABLE_ELEMENTS, MAX_TABLES};
+use crate::accepted::{FEATURES, MAX_TABLE_ELEMENTS, MAX_TABLES};
 use crate::wasi;
 use caii_model::{Bytes, Limits};
 use wasmparser::types::EntityType;
@@ -24,6 +24,8 @@ pub struct Inspection {
     pub memory_initial: Bytes,
     /// Linear memory that it will never exceed by its own word.
     pub memory_maximum: Option<Bytes>,
+    /// What it imports, as `module.name`, sorted: everything that it can ask of the host.
+    pub imports: Vec<String>,
 }
 
 impl Inspection {
@@ -91,6 +93,7 @@ pub fn inspect(wasm: &[u8]) -> Result<Inspection, ProgramError> {
     let types = types.as_ref();
 
     let mut unknown = Vec::new();
+    let mut imports = Vec::new();
     for (module, name, entity) in types.core_imports().into_iter().flatten() {
         let EntityType::Func(id) = entity else {
             unknown.push(format!("{module}.{name} (not a function)"));
@@ -102,9 +105,11 @@ pub fn inspect(wasm: &[u8]) -> Result<Inspection, ProgramError> {
             Some((params, results)) if (found.params(), found.results()) != (params, results) => {
                 unknown.push(format!("{module}.{name} (as {found}, which is not its type)"));
             }
-            Some(_) => {}
+            Some(_) => imports.push(format!("{module}.{name}")),
         }
     }
+    imports.sort();
+    imports.dedup();
     if !unknown.is_empty() {
         unknown.sort();
         unknown.dedup();
@@ -134,6 +139,10 @@ pub fn inspect(wasm: &[u8]) -> Result<Inspection, ProgramError> {
             return Err(ProgramError::NoExport("`wizer.initialize` as a function without parameters and results"));
         }
     };
+    // Called before the initialiser. One that cannot be called would fail on every device and be blamed on each.
+    if has_initialiser && export("_initialize").is_some_and(|entity| !is_command(entity)) {
+        return Err(ProgramError::NoExport("`_initialize` as a function without parameters and results"));
+    }
 
     let tables = types.table_count();
     let elements = (0..tables).map(|index| types.table_at(index).initial).max().unwrap_or(0);
@@ -148,6 +157,7 @@ pub fn inspect(wasm: &[u8]) -> Result<Inspection, ProgramError> {
         has_initialiser,
         memory_initial: Bytes(memory.initial.saturating_mul(PAGE)),
         memory_maximum: memory.maximum.map(|pages| Bytes(pages.saturating_mul(PAGE))),
+        imports,
     })
 }
 

@@ -1,23 +1,32 @@
-//! The seam of the jail: what the agent does to a runner's command before it is spawned ([`confine`]), and what the
-//! runner does to itself before an untrusted byte is compiled or run ([`enter`]).
+//! The jail: what the operating system denies to a runner, so that a flaw in the engine is not a way into the machine.
 //!
-//! In force today: [`IN_FORCE`], and no more. There are no namespaces, no empty root, no Landlock and no seccomp yet:
-//! a flaw in the engine that let a program out of its sandbox would have this user's rights. A runner needs neither
-//! paths nor the network (all its files are inherited descriptors), so that such a jail can close both.
+//! The engine's own sandbox is the first wall. The jail is built on the assumption that a program broke through it and
+//! runs any machine code it likes in the runner's process. A runner needs no path, no network and no other process (all
+//! its files are inherited descriptors), so the jail closes all of them, in layers that mostly hold without each other.
+//! `docs/sandbox.md` has the table: each layer, why, and what happens where it is missing.
+//!
+//! [`Jail::enter`] comes before a byte is read, [`Jail::confine`] before an untrusted byte is compiled, and
+//! [`Jail::seal`] before the program runs. What is in force is counted in a [`JailReport`], which the agent gets with
+//! the runner's first answer; a [`JailPolicy`] says what happens when something is missing.
 
-use rustix::process::{Resource, Rlimit, Signal, setrlimit};
+#[cfg(target_os = "linux")]
+mod calls;
+pub(crate) mod cgroup;
+#[cfg(any(test, not(target_os = "linux")))]
+mod elsewhere;
+#[cfg(target_os = "linux")]
+mod linux;
+mod report;
+
 use std::io;
 use std::process::Command;
 
-/// What confines a runner beyond the engine's own sandbox, for receipts and for people.
-pub const IN_FORCE: &[&str] = &[
-    "own process and process group",
-    "empty environment",
-    "only inherited descriptors",
-    "rlimits: data, file size, open files, core, CPU time while compiling",
-    "SCHED_IDLE and nice 19 (unless told otherwise)",
-    "killed with its agent",
-];
+pub use report::{JailLayer, JailPolicy, JailReport, LayerState};
+
+#[cfg(not(target_os = "linux"))]
+type System = elsewhere::Elsewhere;
+#[cfg(target_os = "linux")]
+type System = linux::Linux;
 
 /// What a runner may use of this machine.
 #[derive(Debug, Clone, Copy)]
@@ -32,8 +41,69 @@ pub(crate) struct Confines {
     pub(crate) surplus: [(u32, u32); 2],
     /// Seconds of CPU, if its work is bounded.
     pub(crate) cpu_seconds: Option<u64>,
-    /// Runs only when nobody else wants the CPU.
-    pub(crate) idle_priority: bool,
+    /// Compiles and initialises, or else loads and runs items.
+    pub(crate) prepares: bool,
+}
+
+/// What an operating system can do to the process that calls it. Reasons are for people.
+trait Confine {
+    /// Puts one layer of [`JailLayer::BEFORE_READING`] in force.
+    fn before_reading(&mut self, layer: JailLayer) -> Result<(), String>;
+    /// Puts one layer of [`JailLayer::BEFORE_COMPILING`] in force.
+    fn before_compiling(&mut self, layer: JailLayer, confines: &Confines) -> Result<(), String>;
+    /// Puts [`JailLayer::Sealed`] in force, on all threads.
+    fn seal(&mut self, prepares: bool) -> Result<(), String>;
+}
+
+/// The jail around this process, as far as it is closed.
+pub(crate) struct Jail {
+    system: System,
+    omitted: Vec<JailLayer>,
+    prepares: bool,
+    sealed: bool,
+    report: JailReport,
+}
+
+impl Jail {
+    /// In the runner, while it has one thread and before it reads anything. `omitted` is for the tests that show what
+    /// each layer is good for; a real runner omits nothing.
+    pub(crate) fn enter(omitted: Vec<JailLayer>) -> Self {
+        let report = JailReport::default();
+        let mut jail = Self { system: System::default(), omitted, prepares: false, sealed: false, report };
+        for layer in JailLayer::BEFORE_READING {
+            jail.put_in_force(layer, |system| system.before_reading(layer));
+        }
+        jail
+    }
+
+    /// In the runner, once it knows its work and before it makes a thread or touches an untrusted byte.
+    pub(crate) fn confine(&mut self, confines: &Confines) {
+        self.prepares = confines.prepares;
+        for layer in JailLayer::BEFORE_COMPILING {
+            self.put_in_force(layer, |system| system.before_compiling(layer, confines));
+        }
+    }
+
+    /// In the runner, once it has all code and threads that it will ever need. Again is nothing.
+    pub(crate) fn seal(&mut self) {
+        if !std::mem::replace(&mut self.sealed, true) {
+            let prepares = self.prepares;
+            self.put_in_force(JailLayer::Sealed, |system| system.seal(prepares));
+        }
+    }
+
+    pub(crate) fn report(&self) -> &JailReport {
+        &self.report
+    }
+
+    fn put_in_force(&mut self, layer: JailLayer, enforce: impl FnOnce(&mut System) -> Result<(), String>) {
+        let outcome = match self.omitted.contains(&layer) {
+            true => Err("a test left it out".to_owned()),
+            false => enforce(&mut self.system),
+        };
+        let state = outcome.map_or_else(LayerState::Unavailable, |()| LayerState::Enforced);
+        self.report.record(layer, state);
+    }
 }
 
 /// In the agent: nothing of its environment, directory or process group reaches the runner.
@@ -42,46 +112,51 @@ pub(crate) fn confine(command: &mut Command) {
     command.env_clear().current_dir("/").process_group(0);
 }
 
-/// In the runner: gives up what it will not need. Call it before any untrusted byte is read.
-pub(crate) fn enter(confines: &Confines) -> io::Result<()> {
-    // If the agent died before this line, standard input is at its end and the runner ends by itself.
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    // Whoever started the agent may have left descriptors open that a program must not inherit.
-    for (first, last) in confines.surplus {
-        close_range(first, last)?;
-    }
-    limit(Resource::Core, 0)?;
-    limit(Resource::Data, confines.data)?;
-    limit(Resource::Fsize, confines.file_size)?;
-    limit(Resource::Nofile, confines.files)?;
-    if let Some(seconds) = confines.cpu_seconds {
-        limit(Resource::Cpu, seconds)?;
-    }
-    if confines.idle_priority {
-        rustix::process::nice(19)?;
-        set_idle_scheduling()?;
-    }
-    Ok(())
-}
-
-fn close_range(first: u32, last: u32) -> io::Result<()> {
-    #[expect(unsafe_code, reason = "no safe wrapper closes a range of descriptors")]
-    // SAFETY: plain numbers; nothing in this process owns these descriptors, which is why they are closed.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0_u32) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Lowers a limit; never above what this process was started with.
-fn limit(resource: Resource, value: u64) -> io::Result<()> {
-    let most = rustix::process::getrlimit(resource).maximum;
-    let value = Some(most.map_or(value, |most| most.min(value)));
-    Ok(setrlimit(resource, Rlimit { current: value, maximum: value })?)
-}
-
-fn set_idle_scheduling() -> io::Result<()> {
+/// In the runner: it runs only when nobody else wants the CPU. Manners, not a wall. Before it makes a thread.
+pub(crate) fn be_idle() -> io::Result<()> {
+    rustix::process::nice(19)?;
     let parameters = libc::sched_param { sched_priority: 0 };
     #[expect(unsafe_code, reason = "no safe wrapper sets the scheduling policy")]
     // SAFETY: the pointer is to a live local; 0 names the calling thread, and threads made later inherit from it.
     let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameters) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_layer_has_its_place_and_its_name() {
+        assert!(JailLayer::ALL.is_sorted());
+        for layer in JailLayer::ALL {
+            assert_eq!(JailLayer::named(layer.name()), Some(layer));
+            assert_eq!(JailLayer::ALL[layer as usize], layer);
+        }
+        let inside = JailLayer::BEFORE_READING.into_iter().chain(JailLayer::BEFORE_COMPILING);
+        let all: Vec<_> = inside.chain([JailLayer::Sealed, JailLayer::ControlGroup]).collect();
+        assert_eq!(all, JailLayer::ALL);
+    }
+
+    #[test]
+    fn a_report_names_what_is_missing() {
+        let mut report = JailReport::default();
+        report.record(JailLayer::Sealed, LayerState::Enforced);
+        report.record(JailLayer::ControlGroup, LayerState::Unavailable("none here".into()));
+        assert_eq!(report.missing_mandatory(), None);
+        report.record(JailLayer::EmptyRoot, LayerState::Unavailable("forbidden".into()));
+        assert_eq!(report.missing_mandatory(), Some((JailLayer::EmptyRoot, "forbidden")));
+        assert!(report.enforces(JailLayer::Sealed) && !report.enforces(JailLayer::EmptyRoot));
+        assert!(!report.enforces(JailLayer::NotRoot), "what nobody recorded is not in force");
+        report.record(JailLayer::EmptyRoot, LayerState::Enforced);
+        assert_eq!(report.missing().collect::<Vec<_>>(), [(JailLayer::ControlGroup, "none here")]);
+    }
+
+    #[test]
+    fn systems_without_a_jail_say_so() {
+        let mut system = elsewhere::Elsewhere;
+        for layer in JailLayer::BEFORE_READING {
+            assert!(system.before_reading(layer).unwrap_err().contains("not been built"));
+        }
+    }
 }

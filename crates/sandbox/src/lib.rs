@@ -8,9 +8,11 @@
 //! What must never be here: a path or a network address in the runner (it gets descriptors), a clock or the machine's
 //! randomness in what a program sees, compiled code that this device did not compile.
 
+mod accepted;
 mod cache;
 mod child;
 mod engine;
+mod frames;
 mod inspect;
 mod jail;
 mod meter;
@@ -18,10 +20,14 @@ mod program;
 mod protocol;
 mod runner;
 mod wasi;
+mod wipe;
 
+pub use cache::DeviceSecret;
 pub use child::runner_main;
+#[doc(hidden)]
+pub use child::{Attempt, Harness, harness_main};
 pub use inspect::{INITIALISER, Inspection, MAX_PROGRAM, ProgramError, inspect};
-pub use jail::IN_FORCE;
+pub use jail::{JailLayer, JailPolicy, JailReport, LayerState};
 pub use meter::{FloatNan, WASMTIME_VERSION, meter_id, supported_meters, vetted_meter_id};
 pub use program::{PrepareError, Program, RunFailure};
 pub use runner::{Priority, RunError, Runner, RunnerControl, RunnerSpec, StartError, StartReport, TaskRun};

@@ -5,6 +5,7 @@
 
 use crate::engine::{self, Cpu};
 use crate::inspect::{INITIALISER, ProgramError, inspect};
+use crate::jail::JailLayer;
 use crate::meter::FloatNan;
 use crate::wasi::{self, Blob, Exit, Guest, HostFailure, OutputTooLarge, Workload};
 use caii_model::{Bytes, Digest, Fuel, ItemError, ItemOutcome, Manifest, TrapKind};
@@ -54,6 +55,14 @@ pub enum PrepareError {
     /// This device is at fault.
     #[error("{0}")]
     Host(String),
+    /// The jail could not be closed before the initialiser.
+    #[error("the jail is not closed: {layer}: {reason}")]
+    Jail {
+        /// What is open.
+        layer: JailLayer,
+        /// Why.
+        reason: String,
+    },
 }
 
 impl From<HostFailure> for PrepareError {
@@ -73,8 +82,14 @@ pub(crate) struct Image {
     pub(crate) init_fuel: Fuel,
 }
 
-/// Initialises the program, if it has an initialiser, and compiles what it became.
-pub(crate) fn prepare(engine: &Engine, workload: &Arc<Workload>, wasm: &[u8]) -> Result<Image, PrepareError> {
+/// Initialises the program, if it has an initialiser, and compiles what it became. `seal` is called before the
+/// program's code first runs; all that is executable then exists.
+pub(crate) fn prepare(
+    engine: &Engine,
+    workload: &Arc<Workload>,
+    wasm: &[u8],
+    seal: &mut dyn FnMut() -> Result<(), PrepareError>,
+) -> Result<Image, PrepareError> {
     let inspection = inspect(wasm)?;
     inspection.fits(&workload.limits)?;
     let compile = |wasm: &[u8]| {
@@ -84,11 +99,16 @@ pub(crate) fn prepare(engine: &Engine, workload: &Arc<Workload>, wasm: &[u8]) ->
     if !inspection.has_initialiser {
         return Ok(Image { bytes: compile(wasm)?, init_fuel: Fuel(0) });
     }
-    let (snapshot, init_fuel) = initialise(engine, workload, wasm)?;
+    let (snapshot, init_fuel) = initialise(engine, workload, wasm, seal)?;
     Ok(Image { bytes: compile(&snapshot)?, init_fuel })
 }
 
-fn initialise(engine: &Engine, workload: &Arc<Workload>, wasm: &[u8]) -> Result<(Vec<u8>, Fuel), PrepareError> {
+fn initialise(
+    engine: &Engine,
+    workload: &Arc<Workload>,
+    wasm: &[u8],
+    seal: &mut dyn FnMut() -> Result<(), PrepareError>,
+) -> Result<(Vec<u8>, Fuel), PrepareError> {
     let snapshot_error = |error: wasmtime::Error| PrepareError::Snapshot(format!("{error:#}"));
     let compile_error = |error: wasmtime::Error| PrepareError::Compile(format!("{error:#}"));
     let mut wizer = Wizer::new();
@@ -97,6 +117,7 @@ fn initialise(engine: &Engine, workload: &Arc<Workload>, wasm: &[u8]) -> Result<
     let (context, instrumented) = wizer.instrument(wasm).map_err(snapshot_error)?;
     let module = Module::new(engine, &instrumented).map_err(compile_error)?;
     drop(instrumented);
+    seal()?;
 
     let mut store = Store::new(engine, Guest::initialiser(Arc::clone(workload)));
     store.limiter(|guest| guest);
@@ -221,7 +242,7 @@ impl Program {
             blobs,
         });
         let engine = engine::engine(nan, cpu).map_err(host)?;
-        let image = prepare(&engine, &workload, wasm)?;
+        let image = prepare(&engine, &workload, wasm, &mut || Ok(()))?;
         #[expect(unsafe_code, reason = "loading compiled code is unsafe by nature")]
         // SAFETY: the bytes come from `precompile_module` of this very engine and were never outside this process.
         let module = unsafe { Module::deserialize(&engine, &image.bytes) }.map_err(host)?;

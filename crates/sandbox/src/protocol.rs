@@ -3,6 +3,7 @@
 //! A frame is a length (u32, little endian) of all that follows, a tag and a body. Both sides decode with
 //! [`decode`], which believes nothing: every length is checked against what is there and against its limit.
 
+use crate::jail::{JailLayer, JailPolicy, JailReport, LayerState};
 use caii_model::{Bytes, Digest, Fuel, ItemError, ItemOutcome, Limits, Millis, TrapKind};
 
 /// The largest frame: an item or a result of this size is refused.
@@ -16,6 +17,7 @@ pub(crate) const MAX_BLOBS: u32 = 64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Setup {
     pub(crate) stage: Stage,
+    pub(crate) jail: JailPolicy,
     pub(crate) idle_priority: bool,
     pub(crate) native_nan: bool,
     pub(crate) workload: Digest,
@@ -52,8 +54,8 @@ pub(crate) enum Frame<'a> {
     EndTask,
     /// From a preparing runner: the image is written.
     Prepared { image: Digest, image_size: Bytes, init_fuel: Fuel, cpu_us: u64 },
-    /// From a runner that is ready for items.
-    Ready,
+    /// From a runner that is ready for items: what confines it.
+    Ready { jail: JailReport },
     /// From a runner that cannot do what it was set up for; it ends.
     Refused(Refusal),
     /// From the runner, in the items' order.
@@ -73,6 +75,8 @@ pub(crate) enum Refusal {
     Image(String),
     /// This device cannot do it.
     Host(String),
+    /// This device cannot confine it as its contributor insists.
+    Jail { layer: JailLayer, reason: String },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -124,7 +128,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, DecodeE
             init_fuel: Fuel(fields.u64()?),
             cpu_us: fields.u64()?,
         },
-        READY => Frame::Ready,
+        READY => Frame::Ready { jail: fields.jail_report()? },
         REFUSED => Frame::Refused(match fields.u8()? {
             0 => Refusal::Program(fields.text()?),
             1 => {
@@ -133,6 +137,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, DecodeE
             }
             2 => Refusal::Image(fields.text()?),
             3 => Refusal::Host(fields.text()?),
+            4 => Refusal::Jail { layer: fields.jail_layer()?, reason: fields.text()? },
             other => return Err(DecodeError::OutOfRange(other.into())),
         }),
         OUTCOME => {
@@ -218,6 +223,7 @@ impl<'a> Fields<'a> {
             1 => Stage::Run { image: self.digest()?, image_size: Bytes(self.u64()?) },
             other => return Err(DecodeError::OutOfRange(other.into())),
         };
+        let jail = if self.bool()? { JailPolicy::Allow } else { JailPolicy::Require };
         let (idle_priority, native_nan) = (self.bool()?, self.bool()?);
         let (workload, program, program_size) = (self.digest()?, self.digest()?, Bytes(self.u64()?));
         let args = (0..self.length(MAX_ARGS)?).map(|_| self.text()).collect::<Result<_, _>>()?;
@@ -232,7 +238,30 @@ impl<'a> Fields<'a> {
         let blobs = (0..self.length(MAX_BLOBS)?)
             .map(|_| Ok(BlobSetup { name: self.text()?, digest: self.digest()?, size: Bytes(self.u64()?) }))
             .collect::<Result<_, _>>()?;
-        Ok(Setup { stage, idle_priority, native_nan, workload, program, program_size, args, limits, blobs })
+        Ok(Setup { stage, jail, idle_priority, native_nan, workload, program, program_size, args, limits, blobs })
+    }
+
+    fn jail_layer(&mut self) -> Result<JailLayer, DecodeError> {
+        let number = self.u8()?;
+        JailLayer::ALL.get(usize::from(number)).copied().ok_or(DecodeError::OutOfRange(number.into()))
+    }
+
+    fn jail_report(&mut self) -> Result<JailReport, DecodeError> {
+        let mut report = JailReport::default();
+        let mut last = None;
+        for _ in 0..self.length(JailLayer::ALL.len() as u32)? {
+            let layer = self.jail_layer()?;
+            // In order and each once, as they are written: one report has one form.
+            if last.replace(layer).is_some_and(|last| last >= layer) {
+                return Err(DecodeError::OutOfRange((layer as u8).into()));
+            }
+            let state = match self.bool()? {
+                true => LayerState::Enforced,
+                false => LayerState::Unavailable(self.text()?),
+            };
+            report.record(layer, state);
+        }
+        Ok(report)
     }
 
     fn item_error(&mut self) -> Result<ItemError, DecodeError> {
@@ -279,7 +308,10 @@ pub(crate) fn encode(frame: &Frame<'_>, out: &mut Vec<u8>) {
                 out.extend_from_slice(&number.to_le_bytes());
             }
         }
-        Frame::Ready => out.push(READY),
+        Frame::Ready { jail } => {
+            out.push(READY);
+            put_jail_report(jail, out);
+        }
         Frame::Refused(refusal) => {
             out.push(REFUSED);
             match refusal {
@@ -291,6 +323,10 @@ pub(crate) fn encode(frame: &Frame<'_>, out: &mut Vec<u8>) {
                 }
                 Refusal::Image(text) => put_tagged_text(2, text, out),
                 Refusal::Host(text) => put_tagged_text(3, text, out),
+                Refusal::Jail { layer, reason } => {
+                    out.extend_from_slice(&[4, *layer as u8]);
+                    put_text(reason, out);
+                }
             }
         }
         Frame::Outcome(outcome) => {
@@ -354,6 +390,16 @@ fn put_tagged_text(tag: u8, text: &str, out: &mut Vec<u8>) {
     put_text(text, out);
 }
 
+fn put_jail_report(report: &JailReport, out: &mut Vec<u8>) {
+    out.extend_from_slice(&(report.layers().count() as u32).to_le_bytes());
+    for (layer, state) in report.layers() {
+        out.extend_from_slice(&[layer as u8, u8::from(*state == LayerState::Enforced)]);
+        if let LayerState::Unavailable(reason) = state {
+            put_text(reason, out);
+        }
+    }
+}
+
 fn put_item_error(error: ItemError, out: &mut Vec<u8>) {
     match error {
         ItemError::Exit(code) => {
@@ -379,7 +425,8 @@ fn put_setup(setup: &Setup, out: &mut Vec<u8>) {
             out.extend_from_slice(&image_size.0.to_le_bytes());
         }
     }
-    out.extend_from_slice(&[u8::from(setup.idle_priority), u8::from(setup.native_nan)]);
+    let allow = setup.jail == JailPolicy::Allow;
+    out.extend_from_slice(&[allow, setup.idle_priority, setup.native_nan].map(u8::from));
     out.extend_from_slice(&setup.workload.0);
     out.extend_from_slice(&setup.program.0);
     out.extend_from_slice(&setup.program_size.0.to_le_bytes());
@@ -444,9 +491,10 @@ mod tests {
         });
         let texts = proptest::collection::vec(".{0,20}", 0..5);
         let blobs = proptest::collection::vec(blob, 0..5);
-        (stage, any::<(bool, bool)>(), digests(), digests(), any::<u64>(), texts, limits, blobs).prop_map(
-            |(stage, (idle_priority, native_nan), workload, program, size, args, limits, blobs)| Setup {
+        (stage, any::<(bool, bool, bool)>(), digests(), digests(), any::<u64>(), texts, limits, blobs).prop_map(
+            |(stage, (allow, idle_priority, native_nan), workload, program, size, args, limits, blobs)| Setup {
                 stage,
+                jail: if allow { JailPolicy::Allow } else { JailPolicy::Require },
                 idle_priority,
                 native_nan,
                 workload,
@@ -457,6 +505,16 @@ mod tests {
                 blobs,
             },
         )
+    }
+
+    fn jails() -> impl Strategy<Value = JailReport> {
+        let state = prop_oneof![Just(LayerState::Enforced), ".{0,30}".prop_map(LayerState::Unavailable)];
+        let layer = proptest::sample::select(JailLayer::ALL.to_vec());
+        proptest::collection::vec((layer, state), 0..9).prop_map(|layers| {
+            let mut report = JailReport::default();
+            layers.into_iter().for_each(|(layer, state)| report.record(layer, state));
+            report
+        })
     }
 
     fn frames() -> impl Strategy<Value = Frame<'static>> {
@@ -471,7 +529,9 @@ mod tests {
                 init_fuel: Fuel(n[1]),
                 cpu_us: n[2],
             }),
-            Just(Frame::Ready),
+            jails().prop_map(|jail| Frame::Ready { jail }),
+            (proptest::sample::select(JailLayer::ALL.to_vec()), ".{0,30}")
+                .prop_map(|(layer, reason)| Frame::Refused(Refusal::Jail { layer, reason })),
             ".{0,30}".prop_map(|text| Frame::Refused(Refusal::Program(text))),
             (errors(), bytes()).prop_map(|(error, stderr)| Frame::Refused(Refusal::Initialiser(error, stderr))),
             ".{0,30}".prop_map(|text| Frame::Refused(Refusal::Image(text))),
@@ -516,12 +576,21 @@ mod tests {
     }
 
     #[test]
+    fn a_jail_report_has_one_form() {
+        for layers in [[6_u8, 1, 0, 1], [0, 1, 0, 1]] {
+            let body = [&[READY, 2, 0, 0, 0][..], &layers].concat();
+            let frame = [&(body.len() as u32).to_le_bytes()[..], &body].concat();
+            assert!(decode(&frame).is_err(), "{layers:?}");
+        }
+    }
+
+    #[test]
     fn lies_about_lengths_are_refused() {
         let mut long = (MAX_FRAME + 1).to_le_bytes().to_vec();
         long.push(ITEM);
         assert_eq!(decode(&long), Err(DecodeError::FrameTooLong(MAX_FRAME + 1)));
         assert_eq!(decode(&[0, 0, 0, 0]), Err(DecodeError::Short));
-        assert_eq!(decode(&[2, 0, 0, 0, READY, 0]), Err(DecodeError::TrailingBytes));
+        assert_eq!(decode(&[2, 0, 0, 0, END_TASK, 0]), Err(DecodeError::TrailingBytes));
         assert_eq!(decode(&[1, 0, 0, 0, 99]), Err(DecodeError::UnknownTag(99)));
         // A refusal whose text claims more than the frame holds.
         assert_eq!(decode(&[6, 0, 0, 0, REFUSED, 0, 9, 0, 0, 0]), Err(DecodeError::Short));

@@ -1,11 +1,13 @@
 //! The agent's side of a runner: start the process, hand it items, watch it, freeze it, kill it.
 
-use crate::cache::{Entry, Lock, Slot};
-use crate::child::{FIRST_BLOB_FD, IMAGE_FD, PROGRAM_FD, PROGRESS_FD};
-use crate::jail;
+use crate::cache::{DeviceSecret, Entry, Lock, Slot};
+use crate::child::{FIRST_BLOB_FD, IMAGE_FD, PROGRAM_FD, PROGRESS_FD, confines};
+use crate::frames::{FrameError, FrameReader};
+use crate::jail::{self, JailLayer, JailPolicy, JailReport, LayerState, cgroup};
 use crate::meter::FloatNan;
-use crate::protocol::{self, BlobSetup, DecodeError, Frame, MAX_ITEM, Refusal, Setup, Stage, complete, decode, encode};
+use crate::protocol::{self, BlobSetup, Frame, MAX_ITEM, Refusal, Setup, Stage, encode};
 use crate::wasi::MAX_MEMORY;
+use crate::wipe::{Outcomes, Wiped};
 use caii_model::{Bytes, Digest, Fuel, ItemError, ItemOutcome, Manifest, Millis};
 use command_fds::{CommandFdExt as _, FdMapping};
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -21,7 +23,8 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use tokio::process::{Child, ChildStderr, ChildStdin};
+use zeroize::Zeroizing;
 
 /// Bytes of a runner's own standard error that are kept to explain its death.
 const STDERR_KEPT: usize = 8 << 10;
@@ -45,16 +48,20 @@ pub struct RunnerSpec {
     pub blobs: Vec<(String, PathBuf)>,
     /// Where compiled images are kept; the caller bounds what it holds. Only this device may write there.
     pub cache_dir: PathBuf,
+    /// What binds compiled images to this device.
+    pub device_secret: DeviceSecret,
     /// Bytes of standard output and error that one task may produce before the attempt is given up.
     pub output_per_task: Bytes,
     /// Wall time to compile the program and run its initialiser.
     pub prepare_wall: Millis,
     /// How the runner competes for the CPU.
     pub priority: Priority,
+    /// What happens where the jail cannot be closed. The contributor decides it, never a pool.
+    pub jail: JailPolicy,
 }
 
 impl RunnerSpec {
-    /// With 256 MiB of output a task, half an hour to prepare, and idle priority.
+    /// With 256 MiB of output a task, half an hour to prepare, idle priority, and the whole jail or nothing.
     pub fn new(
         command: PathBuf,
         args: Vec<OsString>,
@@ -62,6 +69,7 @@ impl RunnerSpec {
         program: PathBuf,
         blobs: Vec<(String, PathBuf)>,
         cache_dir: PathBuf,
+        device_secret: DeviceSecret,
     ) -> Self {
         Self {
             command,
@@ -70,9 +78,11 @@ impl RunnerSpec {
             program,
             blobs,
             cache_dir,
+            device_secret,
             output_per_task: Bytes::mebi(256),
             prepare_wall: Millis(30 * 60 * 1000),
             priority: Priority::Idle,
+            jail: JailPolicy::Require,
         }
     }
 }
@@ -86,8 +96,8 @@ pub enum Priority {
     Normal,
 }
 
-/// What starting took.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What starting took, and what confines the runner.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StartReport {
     /// Whether the compiled image was there already.
     pub cached: bool,
@@ -97,6 +107,8 @@ pub struct StartReport {
     pub init_fuel: Fuel,
     /// Wall time until it was ready for items.
     pub wall: Millis,
+    /// What is in force around it.
+    pub jail: JailReport,
 }
 
 /// A task's outcomes and what they took.
@@ -166,6 +178,18 @@ pub enum StartError {
     /// The runner says that this device cannot do it.
     #[error("this device cannot run the program: {0}")]
     Host(String),
+    /// The jail cannot be closed on this device, and the contributor insists on it.
+    #[error(
+        "nothing is run here, because the jail's layer {layer} is missing: {reason}. To have it, {}; or allow runners \
+         with a weaker jail on this device",
+        .layer.remedy()
+    )]
+    Jail {
+        /// What is missing.
+        layer: JailLayer,
+        /// Why.
+        reason: String,
+    },
     /// The runner ended before it was ready.
     #[error("the runner died while starting ({status}); it said: {stderr}")]
     Died {
@@ -248,7 +272,7 @@ impl Runner {
         let begun = Instant::now();
         let nan = FloatNan::of_meter(spec.manifest.meter).ok_or(StartError::UnknownMeter(spec.manifest.meter.0))?;
         let launcher = Launcher { nan, blobs: blob_setups(&spec)?, spec };
-        let slot = Slot::new(&launcher.spec.cache_dir, &launcher.spec.manifest);
+        let slot = Slot::new(&launcher.spec.cache_dir, &launcher.spec.manifest, &launcher.spec.device_secret);
         let cache_error = |source| StartError::Cache { path: launcher.spec.cache_dir.clone(), source };
         let lock = || async {
             let slot = slot.clone();
@@ -275,12 +299,13 @@ impl Runner {
             let stage = Stage::Run { image: entry.image, image_size: entry.size };
             let mut process = launcher.launch(stage, image, None).await?;
             match process.first_answer().await? {
-                Answer::Ready => {
+                Answer::Ready(jail) => {
                     let report = StartReport {
                         cached: compile_cpu.is_none(),
                         compile_cpu: compile_cpu.unwrap_or_default(),
                         init_fuel: entry.init_fuel,
                         wall: Millis(begun.elapsed().as_millis() as u64),
+                        jail,
                     };
                     let limits = &launcher.spec.manifest.limits;
                     let runner = Self {
@@ -307,7 +332,8 @@ impl Runner {
     /// Runs the items of one task, in order.
     ///
     /// Items are sent while results come back; outputs are held in memory up to
-    /// [`RunnerSpec::output_per_task`]. Dropping the future kills the runner.
+    /// [`RunnerSpec::output_per_task`]. Dropping the future kills the runner. The items, and outcomes that nobody gets,
+    /// are wiped; the outcomes that this returns are the caller's to wipe.
     ///
     /// # Errors
     /// See [`RunError`]. An item that fails is no error here but an outcome.
@@ -321,6 +347,7 @@ impl Runner {
         // Should this future be dropped half-way, or fail, the runner has answers in it that belong to nobody.
         self.usable = false;
         let guard = KillOnDrop(Some(self.process.control.clone()));
+        let items = Zeroizing::new(items);
         let run = self.process.run_task(&items, self.wall_per_item, self.output_per_task).await?;
         guard.disarm();
         self.usable = true;
@@ -461,6 +488,7 @@ impl From<Refusal> for StartError {
             Refusal::Program(reason) => Self::Program(reason),
             Refusal::Initialiser(error, stderr) => Self::Initialiser { error, stderr },
             Refusal::Image(reason) | Refusal::Host(reason) => Self::Host(reason),
+            Refusal::Jail { layer, reason } => Self::Jail { layer, reason },
         }
     }
 }
@@ -511,7 +539,7 @@ impl Launcher {
         match answer.map_err(|_| StartError::TooSlow(wall))?? {
             Answer::Prepared(entry, cpu) => Ok((entry, cpu)),
             Answer::Refused(refusal) => Err(refusal.into()),
-            Answer::Ready => Err(StartError::Protocol("it loaded instead of preparing".into())),
+            Answer::Ready(_) => Err(StartError::Protocol("it loaded instead of preparing".into())),
         }
     }
 
@@ -544,6 +572,7 @@ impl Launcher {
         let mut frame = Vec::new();
         let setup = Setup {
             stage,
+            jail: spec.jail,
             idle_priority: spec.priority == Priority::Idle,
             native_nan: self.nan == FloatNan::Native,
             workload: spec.manifest.digest(),
@@ -553,6 +582,9 @@ impl Launcher {
             limits: spec.manifest.limits,
             blobs: self.blobs.clone(),
         };
+        // Before it knows its work, so that all of it is counted.
+        let memory = confines(&setup).data;
+        process.group = Some(cgroup::Version2::of_this_process().confine(process.control.pid(), memory));
         encode(&Frame::Setup(setup), &mut frame);
         // If it died already, its end is what the first answer tells.
         let _ = process.stdin.write_all(&frame).await;
@@ -573,11 +605,13 @@ struct Process {
     stderr: tokio::task::JoinHandle<VecDeque<u8>>,
     control: RunnerControl,
     progress: File,
+    /// Its control group, or why it has none. After `child`, so that the process is dropped before its group.
+    group: Option<Result<cgroup::Group, String>>,
 }
 
 /// What a process says about its setup.
 enum Answer {
-    Ready,
+    Ready(JailReport),
     Prepared(Entry, Millis),
     Refused(Refusal),
 }
@@ -627,13 +661,22 @@ impl Process {
             stderr: tokio::spawn(tail(stderr)),
             control: RunnerControl(Arc::new(ControlState { pid, pidfd, frozen: Mutex::default() })),
             progress,
+            group: None,
             child,
         })
     }
 
     async fn first_answer(&mut self) -> Result<Answer, Broken> {
         match self.frames.next().await {
-            Ok(Some(Frame::Ready)) => Ok(Answer::Ready),
+            Ok(Some(Frame::Ready { mut jail })) => {
+                let state = match &self.group {
+                    Some(Ok(_)) => LayerState::Enforced,
+                    Some(Err(reason)) => LayerState::Unavailable(reason.clone()),
+                    None => LayerState::Unavailable("nobody asked for it".to_owned()),
+                };
+                jail.record(JailLayer::ControlGroup, state);
+                Ok(Answer::Ready(jail))
+            }
             Ok(Some(Frame::Prepared { image, image_size, init_fuel, cpu_us })) => {
                 Ok(Answer::Prepared(Entry { image, size: image_size, init_fuel }, Millis(cpu_us / 1_000)))
             }
@@ -676,6 +719,8 @@ impl Process {
                 }
             }
         };
+        // However it ended: what has passed leaves no trace here.
+        self.frames.wipe(collected.is_err());
         match collected {
             Ok((outcomes, cpu)) => Ok(TaskRun { outcomes, cpu, wall: begun.elapsed() }),
             Err(CollectError::Ended) => Err(self.died().await.into()),
@@ -692,7 +737,8 @@ enum CollectError {
 
 /// Writes all items and the end of the task, small ones together.
 async fn feed(stdin: &mut ChildStdin, items: &[Vec<u8>]) -> io::Result<()> {
-    let mut buffer = Vec::new();
+    // Never grows: one item more than is written at a time.
+    let mut buffer = Wiped::new(Vec::with_capacity(2 * WRITE_BYTES + 64));
     for item in items {
         buffer.extend_from_slice(&protocol::item_header(item.len()));
         if item.len() > WRITE_BYTES {
@@ -738,7 +784,7 @@ async fn collect(
     watch: Watch<'_>,
 ) -> Result<(Vec<ItemOutcome>, Duration), CollectError> {
     let protocol = |what: &str| CollectError::Run(RunError::Protocol(what.to_owned()));
-    let mut outcomes = Vec::with_capacity(count);
+    let mut outcomes = Outcomes::with_capacity(count);
     let mut output: u64 = 0;
     let before = watch.started();
     let mut seen = before;
@@ -761,7 +807,7 @@ async fn collect(
                     outcomes.push(outcome);
                 }
                 Ok(Some(Frame::TaskDone { cpu_us })) if outcomes.len() == count => {
-                    return Ok((outcomes, Duration::from_micros(cpu_us)));
+                    return Ok((outcomes.take(), Duration::from_micros(cpu_us)));
                 }
                 Ok(Some(_)) => return Err(protocol("a frame that does not belong in a task")),
                 Ok(None) | Err(FrameError::Ended) => return Err(CollectError::Ended),
@@ -779,53 +825,6 @@ async fn collect(
                     let index = index.min(count.saturating_sub(1)).max(outcomes.len().min(count.saturating_sub(1)));
                     return Err(CollectError::Run(RunError::ItemTooSlow { index, limit: watch.limit }));
                 }
-            }
-        }
-    }
-}
-
-enum FrameError {
-    /// The pipe broke; why, the process's status tells better.
-    Ended,
-    Decode(DecodeError),
-}
-
-#[derive(Debug)]
-struct FrameReader {
-    stdout: ChildStdout,
-    received: Vec<u8>,
-    consumed: usize,
-    filled: usize,
-}
-
-impl FrameReader {
-    const ROOM: usize = 128 << 10;
-
-    fn new(stdout: ChildStdout) -> Self {
-        Self { stdout, received: vec![0; Self::ROOM], consumed: 0, filled: 0 }
-    }
-
-    /// The next frame, or nothing at the end. Losing the future loses nothing.
-    async fn next(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
-        loop {
-            let waiting = &self.received[self.consumed..self.filled];
-            if let Some(length) = complete(waiting).map_err(FrameError::Decode)? {
-                let start = self.consumed;
-                self.consumed += length;
-                let frame = decode(&self.received[start..self.consumed]).map_err(FrameError::Decode)?;
-                return Ok(frame.map(|(frame, _)| frame));
-            }
-            self.received.copy_within(self.consumed..self.filled, 0);
-            self.filled -= self.consumed;
-            self.consumed = 0;
-            if self.filled == self.received.len() {
-                self.received.resize(self.filled * 2, 0);
-            } else if self.filled == 0 && self.received.len() > 4 << 20 {
-                self.received = vec![0; Self::ROOM];
-            }
-            match self.stdout.read(&mut self.received[self.filled..]).await.map_err(|_| FrameError::Ended)? {
-                0 => return Ok(None),
-                read => self.filled += read,
             }
         }
     }

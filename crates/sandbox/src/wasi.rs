@@ -10,6 +10,7 @@ pub(crate) use names::signature;
 
 use crate::engine::{MAX_TABLE_ELEMENTS, MAX_TABLES};
 use crate::meter::HOST_PRICES;
+use crate::wipe::{self, Wiped};
 use caii_model::{Bytes, Digest, Limits};
 use names::*;
 use std::fs::File;
@@ -87,10 +88,10 @@ enum Run {
 pub(crate) struct Guest {
     workload: Arc<Workload>,
     run: Run,
-    input: Vec<u8>,
+    input: Wiped,
     input_read: usize,
-    output: Vec<u8>,
-    stderr: Vec<u8>,
+    output: Wiped,
+    stderr: Wiped,
     descriptors: Vec<Option<Descriptor>>,
     random: Option<Random>,
     memory: Option<Memory>,
@@ -113,10 +114,10 @@ impl Guest {
         Self {
             workload,
             run,
-            input,
+            input: Wiped::new(input),
             input_read: 0,
-            output: Vec::new(),
-            stderr: Vec::new(),
+            output: Wiped::default(),
+            stderr: Wiped::default(),
             descriptors,
             random: None,
             memory: None,
@@ -124,8 +125,8 @@ impl Guest {
     }
 
     /// Standard output and standard error.
-    pub(crate) fn into_streams(self) -> (Vec<u8>, Vec<u8>) {
-        (self.output, self.stderr)
+    pub(crate) fn into_streams(mut self) -> (Vec<u8>, Vec<u8>) {
+        (std::mem::take(&mut *self.output), std::mem::take(&mut *self.stderr))
     }
 
     fn descriptor(&mut self, fd: u32) -> Option<&mut Descriptor> {
@@ -139,6 +140,7 @@ impl Guest {
         if (self.output.len() + bytes.len()) as u64 > self.workload.limits.output_per_item.0 {
             return Err(OutputTooLarge.into());
         }
+        wipe::reserve(&mut self.output, bytes.len());
         self.output.extend_from_slice(bytes);
         Ok(())
     }
@@ -146,6 +148,7 @@ impl Guest {
     fn write_stderr(&mut self, bytes: &[u8]) {
         let room = self.workload.limits.stderr_per_item.0.saturating_sub(self.stderr.len() as u64);
         let kept = bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX));
+        wipe::reserve(&mut self.stderr, kept);
         self.stderr.extend_from_slice(&bytes[..kept]);
     }
 }

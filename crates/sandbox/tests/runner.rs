@@ -4,7 +4,7 @@
 mod guests;
 
 use caii_model::{Digest, Fuel, ItemError, Manifest, Millis, TrapKind};
-use caii_sandbox::{Priority, RunError, Runner, RunnerSpec, StartError, meter_id};
+use caii_sandbox::{DeviceSecret, Priority, RunError, Runner, RunnerSpec, StartError, meter_id};
 use guests::*;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,6 +37,7 @@ impl Device {
             self.path("program"),
             vec![("blob".into(), self.path("blob"))],
             self.path("cache"),
+            DeviceSecret::new([5; 32]),
         );
         // Tests run beside compilers.
         spec.priority = Priority::Normal;
@@ -357,6 +358,11 @@ async fn a_damaged_image_is_made_again() {
         fs::write(device.cached("entry"), damaged).unwrap();
         assert!(!Runner::start(device.spec()).await.unwrap().1.cached);
     }
+    // What another device compiled is not run here, though it is whole.
+    let other = RunnerSpec { device_secret: DeviceSecret::new([6; 32]), ..device.spec() };
+    assert!(!Runner::start(other.clone()).await.unwrap().1.cached);
+    assert!(Runner::start(other).await.unwrap().1.cached);
+    assert!(!Runner::start(device.spec()).await.unwrap().1.cached);
     fs::remove_file(device.cached("image")).unwrap();
     assert!(!Runner::start(device.spec()).await.unwrap().1.cached);
     assert!(Runner::start(device.spec()).await.unwrap().1.cached);
@@ -382,6 +388,14 @@ async fn a_runner_has_nothing_of_its_agent() {
     let device = Device::new(&menu());
     let runner = device.start().await;
     let proc = PathBuf::from(format!("/proc/{}", runner.pid()));
+    if !rustix::process::geteuid().is_root() {
+        // The runner is not dumpable: of all this, its own user sees nothing.
+        for closed in ["environ", "mem", "maps", "cwd", "root", "fd"] {
+            let error = fs::read(proc.join(closed)).unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied, "{closed}");
+        }
+        return;
+    }
     assert_eq!(fs::read(proc.join("environ")).unwrap(), b"");
     assert_eq!(fs::read_link(proc.join("cwd")).unwrap(), Path::new("/"));
     let mut open: Vec<(u32, String)> = fs::read_dir(proc.join("fd"))

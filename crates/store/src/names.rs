@@ -61,6 +61,7 @@ impl Named for AttemptFailureKind {
         Self::BlobUnavailable,
         Self::DiskFull,
         Self::MalformedResult,
+        Self::Uncertified,
     ];
 
     fn name(self) -> &'static str {
@@ -75,6 +76,7 @@ impl Named for AttemptFailureKind {
             Self::BlobUnavailable => "blob_unavailable",
             Self::DiskFull => "disk_full",
             Self::MalformedResult => "malformed_result",
+            Self::Uncertified => "uncertified",
         }
     }
 }

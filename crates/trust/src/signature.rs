@@ -44,7 +44,9 @@ impl SigningKey {
         self.sign_message(&signed_message(Algorithm::Ed25519, domain, digest))
     }
 
-    fn sign_message(&self, message: &[u8]) -> [u8; 64] {
+    /// Signs bytes as they are: for formats of others that say by themselves what is signed (DSSE's pre-authentication
+    /// encoding, TUF's canonical JSON). Neither begins like the other or like what [`SigningKey::sign`] signs.
+    pub fn sign_message(&self, message: &[u8]) -> [u8; 64] {
         self.0.sign(message).to_bytes()
     }
 }
@@ -64,6 +66,9 @@ pub enum SignatureError {
     /// The key's holder did not sign this digest for this purpose.
     #[error("the signature does not belong to this key, purpose and content")]
     Mismatch,
+    /// The key is of an algorithm that this release knows by name and cannot check.
+    #[error("this release cannot check signatures by {0}; use a newer one")]
+    AlgorithmUnsupported(&'static str),
 }
 
 /// Checks that the holder of `public` signed `digest` for `domain`. Strict: weak keys and every encoding of a signature
@@ -72,7 +77,7 @@ pub fn verify(public: &[u8; 32], domain: &str, digest: &Digest, signature: &[u8;
     verify_message(public, &signed_message(Algorithm::Ed25519, domain, digest), signature)
 }
 
-fn verify_message(public: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> Result<(), SignatureError> {
+pub(crate) fn verify_message(public: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> Result<(), SignatureError> {
     let key = VerifyingKey::from_bytes(public).map_err(|_| SignatureError::KeyInvalid)?;
     if key.is_weak() {
         return Err(SignatureError::KeyInvalid);

@@ -142,6 +142,7 @@ impl From<&AttemptFailure> for proto::AttemptFailure {
             AttemptFailureKind::BlobUnavailable => Kind::BlobUnavailable,
             AttemptFailureKind::DiskFull => Kind::DiskFull,
             AttemptFailureKind::MalformedResult => Kind::MalformedResult,
+            AttemptFailureKind::Uncertified => Kind::Uncertified,
         };
         Self { kind: kind.into(), detail: failure.detail.clone() }
     }
@@ -164,6 +165,7 @@ impl proto::AttemptFailure {
             Kind::BlobUnavailable => AttemptFailureKind::BlobUnavailable,
             Kind::DiskFull => AttemptFailureKind::DiskFull,
             Kind::MalformedResult => AttemptFailureKind::MalformedResult,
+            Kind::Uncertified => AttemptFailureKind::Uncertified,
         };
         Ok(AttemptFailure { kind, detail: text("AttemptFailure.detail", self.detail, detail_max)? })
     }

@@ -97,6 +97,7 @@ pub fn encode_exchange_reply(reply: &ExchangeReply, attachments: &Attachments) -
         acks: acks.collect(),
         dropped: reply.dropped.iter().map(|lease| lease.0.to_vec()).collect(),
         attachments: attachments.values().cloned().collect(),
+        governance: reply.governance,
     };
     message.encode_to_vec()
 }
@@ -120,6 +121,7 @@ pub fn decode_exchange_reply(bytes: &[u8]) -> Result<Result<(ExchangeReply, Atta
         leases: message.leases.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
         acks: acks.collect::<Result<_, _>>()?,
         dropped: dropped.collect::<Result<_, _>>()?,
+        governance: message.governance,
     };
     Ok(Ok((reply, receive("ExchangeReply.attachments", message.attachments)?)))
 }
@@ -247,6 +249,7 @@ mod tests {
             BlobUnavailable,
             DiskFull,
             MalformedResult,
+            Uncertified,
         ] {
             let failure = AttemptFailure { kind, detail: "why".into() };
             let reports = vec![Report { lease: sample_lease(), outcome: Err(failure) }];

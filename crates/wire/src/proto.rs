@@ -77,6 +77,8 @@ pub(crate) struct ExchangeReply {
     pub(crate) dropped: Vec<Vec<u8>>,
     #[prost(bytes = "vec", repeated, tag = "9")]
     pub(crate) attachments: Vec<Vec<u8>>,
+    #[prost(uint64, tag = "10")]
+    pub(crate) governance: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -186,6 +188,7 @@ pub(crate) enum AttemptFailureKind {
     BlobUnavailable = 8,
     DiskFull = 9,
     MalformedResult = 10,
+    Uncertified = 11,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -351,6 +354,8 @@ pub(crate) struct JoinTicket {
     pub(crate) pool: Vec<u8>,
     #[prost(bytes = "vec", tag = "4")]
     pub(crate) secret: Vec<u8>,
+    #[prost(bytes = "vec", tag = "5")]
+    pub(crate) charter: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -90,6 +90,7 @@ pub(crate) fn attempt_failure() -> impl Strategy<Value = AttemptFailure> {
         BlobUnavailable,
         DiskFull,
         MalformedResult,
+        Uncertified,
     ]);
     (kinds, text()).prop_map(|(kind, detail)| AttemptFailure { kind, detail })
 }
@@ -126,14 +127,15 @@ pub(crate) fn exchange_reply() -> impl Strategy<Value = ExchangeReply> {
     let outcome = prop_oneof![Just(Ok(())), prop::sample::select(every_refusal()).prop_map(Err)];
     let acks = prop::collection::vec((any::<[u8; 8]>().prop_map(LeaseId), outcome), 0..5);
     let dropped = prop::collection::vec(any::<[u8; 8]>().prop_map(LeaseId), 0..5);
-    (any::<[u8; 16]>(), any::<[u64; 2]>(), prop::collection::vec(signed_lease(), 0..5), acks, dropped).prop_map(
-        |(session, [sequence, now], leases, acks, dropped)| ExchangeReply {
+    (any::<[u8; 16]>(), any::<[u64; 3]>(), prop::collection::vec(signed_lease(), 0..5), acks, dropped).prop_map(
+        |(session, [sequence, now, governance], leases, acks, dropped)| ExchangeReply {
             session: SessionId(session),
             sequence,
             now: Timestamp(now),
             leases,
             acks,
             dropped,
+            governance,
         },
     )
 }

@@ -23,6 +23,8 @@ pub struct JoinTicket {
     pub pool: PoolId,
     /// What entitles to join. Whoever sees the ticket can join.
     pub secret: TicketSecret,
+    /// The charter by which alone programs may run on the device, whatever the pool says: the digest of its first root.
+    pub charter: Digest,
 }
 
 /// Why a text is no usable ticket.
@@ -58,7 +60,7 @@ const FRAME: Frame = Frame {
 };
 
 impl JoinTicket {
-    /// The ticket's text, some 120 characters for one address. Refused if an address is no `host:port`, or if there is
+    /// The ticket's text, some 170 characters for one address. Refused if an address is no `host:port`, or if there is
     /// none or more than 8.
     pub fn encode(&self) -> Result<String, DecodeError> {
         check_addresses(&self.addresses)?;
@@ -67,6 +69,7 @@ impl JoinTicket {
             certificate: self.certificate.0.to_vec(),
             pool: self.pool.0.to_vec(),
             secret: self.secret.0.to_vec(),
+            charter: self.charter.0.to_vec(),
         };
         let mut bytes = message.encode_to_vec();
         let check = check_of(&bytes);
@@ -106,6 +109,7 @@ impl JoinTicket {
             certificate: digest("JoinTicket.certificate", &message.certificate)?,
             pool: PoolId(fixed("JoinTicket.pool", &message.pool)?),
             secret: TicketSecret(fixed("JoinTicket.secret", &message.secret)?),
+            charter: digest("JoinTicket.charter", &message.charter)?,
         })
     }
 }
@@ -165,18 +169,19 @@ mod tests {
             certificate: Digest::of(b"certificate"),
             pool: PoolId([0xab; 8]),
             secret: TicketSecret([0xcd; 16]),
+            charter: Digest::of(b"charter"),
         }
     }
 
     #[test]
     fn a_ticket_is_one_short_line() {
         let text = ticket().encode().unwrap();
-        assert!(text.len() <= 130, "{} characters", text.len());
+        assert!(text.len() <= 180, "{} characters", text.len());
         assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'), "{text}");
         // Tickets are kept in files and mails: a new release reads old ones.
         assert_eq!(
             text,
-            "caii1-ChQxOTIuMTY4LjEwMC4yMDA6NzA3MBIgA9Zt0Ig1wco_EozOrNHzGslBYwlrIPRFroQoW8CDLXIaCKurq6urq6urIhDNzc3Nzc3Nzc3Nzc3Nzc3Nfc2iWQ"
+            "caii1-ChQxOTIuMTY4LjEwMC4yMDA6NzA3MBIgA9Zt0Ig1wco_EozOrNHzGslBYwlrIPRFroQoW8CDLXIaCKurq6urq6urIhDNzc3Nzc3Nzc3Nzc3Nzc3NKiCDmeV0BWJzaHIoMMn_Pbgfugr6YSCkOceiVopb4xuClVr9eP4"
         );
         assert_eq!(JoinTicket::decode(&text), Ok(ticket()));
         assert_eq!(format!("{:?}", ticket()).matches("205").count(), 0, "the secret shows");

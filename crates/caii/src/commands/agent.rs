@@ -1,7 +1,7 @@
 //! `caii agent`: lending this machine to a pool.
 
 use crate::error::CliError;
-use crate::output::{Format, now_ms};
+use crate::output::{self, Format, now_ms};
 use caii_model::Bytes;
 use caii_node::agent::{AgentEvent, AgentOptions};
 use clap::Subcommand;
@@ -27,10 +27,23 @@ pub(crate) enum Agent {
         #[arg(long, value_name = "MIB", default_value_t = 20_480)]
         cache: u64,
     },
+    /// Say who can make this device run something, and what they certified that it ran.
+    Trust {
+        /// Where the agent keeps its identity and its cache.
+        #[arg(long, value_name = "DIR", env = "CAII_AGENT_DIR")]
+        dir: Option<PathBuf>,
+    },
 }
 
 pub(crate) async fn run(command: Agent, format: Format) -> Result<ExitCode, CliError> {
-    let Agent::Run { ticket, dir, name, slots, cache } = command;
+    let (ticket, dir, name, slots, cache) = match command {
+        Agent::Run { ticket, dir, name, slots, cache } => (ticket, dir, name, slots, cache),
+        Agent::Trust { dir } => {
+            let view = caii_node::agent::trust(&dir.unwrap_or_else(|| super::default_dir("agent")))?;
+            output::print(format, &view, |view| view.lines().join("\n"));
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
     super::log("warn");
     let exe = std::env::current_exe().map_err(|error| CliError::file("find", "the caii binary".as_ref(), error))?;
     let dir = dir.unwrap_or_else(|| super::default_dir("agent"));

@@ -105,14 +105,14 @@ enum InputFormat {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Scope {
+pub(crate) enum Scope {
     /// One item: a record, or --records-per-item of them.
     Item,
     /// All records of a task, for programs such as deduplication.
     Task,
 }
 
-fn name_and_file(text: &str) -> Result<(String, PathBuf), String> {
+pub(crate) fn name_and_file(text: &str) -> Result<(String, PathBuf), String> {
     match text.split_once('=') {
         Some((name, file)) if !name.is_empty() && !file.is_empty() => Ok((name.into(), file.into())),
         _ => Err("write NAME=FILE, as model.bin=./model.bin".into()),
@@ -201,7 +201,7 @@ pub(crate) async fn store(client: &Client, path: &Path) -> Result<(caii_model::D
     Ok((digest, size))
 }
 
-fn digest_file(path: &Path) -> std::io::Result<(caii_model::Digest, Bytes)> {
+pub(crate) fn digest_file(path: &Path) -> std::io::Result<(caii_model::Digest, Bytes)> {
     use sha2::Digest as _;
     let mut hasher = sha2::Sha256::new();
     let mut file = std::fs::File::open(path)?;

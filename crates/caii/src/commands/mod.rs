@@ -2,6 +2,8 @@
 
 pub(crate) mod agent;
 pub(crate) mod batch;
+pub(crate) mod charter;
+pub(crate) mod delivery;
 pub(crate) mod device;
 pub(crate) mod embeddings;
 pub(crate) mod job;
@@ -9,6 +11,7 @@ pub(crate) mod key;
 pub(crate) mod model;
 pub(crate) mod pool;
 pub(crate) mod ticket;
+pub(crate) mod workload;
 
 use caii_model::Millis;
 use std::path::PathBuf;

@@ -26,6 +26,10 @@ pub(crate) struct Up {
     /// Settings; docs/config/pool.toml shows all of them with their defaults.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// A charter that stewards made (`caii charter init`), or a newer copy of it; taken over into the pool's directory.
+    /// Default: the pool's own, by which its admin alone certifies.
+    #[arg(long, value_name = "DIR")]
+    charter: Option<PathBuf>,
     /// Where devices and clients connect by HTTPS; default 0.0.0.0:7443.
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
@@ -71,7 +75,7 @@ async fn serve(up: Up, pool: &PoolArgs, format: Format) -> Result<ExitCode, CliE
     if !up.advertise.is_empty() {
         config.advertise = up.advertise;
     }
-    let mut running = Running::start(PoolOptions { dir: dir.clone(), config }).await?;
+    let mut running = Running::start(PoolOptions { dir: dir.clone(), config, charter: up.charter }).await?;
     print_addresses(format, &dir, running.addresses());
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .map_err(|error| CliError::file("handle signals of", &dir, error))?;
@@ -98,6 +102,7 @@ fn print_addresses(format: Format, dir: &Path, addresses: &PoolAddresses) {
         "fingerprint": addresses.fingerprint.hex(),
         "admin_key": addresses.admin_key,
         "ticket": addresses.ticket,
+        "charter": addresses.charter,
     });
     output::print(format, &view, |_| {
         let local = match &http {
@@ -107,14 +112,22 @@ fn print_addresses(format: Format, dir: &Path, addresses: &PoolAddresses) {
             ),
             None => String::new(),
         };
+        let whose = if addresses.charter_is_own {
+            "This charter is the pool's own (1 of 1): what an admin adds is certified by that, with the key in the \
+             pool's directory. `caii charter init` makes one that it takes several people to satisfy.\n"
+        } else {
+            ""
+        };
         format!(
             "{} is up, kept in {}\n\naddress      {}\nadmin key    {}\njoin ticket  {}\n\n\
+             What may run on its devices: {}.\n{whose}\n\
              On any machine that shall work for it:\n  caii agent run {}\n{local}",
             addresses.pool,
             dir.display(),
             addresses.url,
             addresses.admin_key,
             addresses.ticket,
+            addresses.charter,
             addresses.ticket
         )
     });

@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// How long anything may take before the test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Those of [`World::with_charter`].
+pub(crate) const STEWARDS: [&str; 3] = ["alice", "bob", "carol"];
+
 /// A pool of this test alone.
 pub(crate) struct World {
     /// Everything is under here.
@@ -60,6 +63,39 @@ impl World {
         world.pool_args = vec!["--config".into(), world.path("pool.toml").display().to_string()];
         world.start_pool();
         world
+    }
+
+    /// A pool by a charter of alice, bob and carol, of whom two certify; their keys and the charter lie in its directory.
+    pub(crate) fn with_charter() -> Self {
+        let mut world = Self::down();
+        world.write("pass", "correct horse battery\n");
+        for name in STEWARDS {
+            world.offline(&["charter", "key", "create", name, "--passphrase-file", "pass"]);
+        }
+        let steward = |name: &str| ["--steward".to_owned(), format!("{name}@lab={name}.key")];
+        let stewards: Vec<String> = STEWARDS.into_iter().flat_map(steward).collect();
+        let stewards: Vec<&str> = stewards.iter().map(String::as_str).collect();
+        let init = ["charter", "init", "--charter", "charter", "--name", "a test", "--threshold", "2"];
+        world.offline(&[&init[..], &stewards].concat());
+        for name in ["alice", "carol"] {
+            let key = format!("{name}.key");
+            world.offline(&["charter", "sign", "--charter", "charter", "--key", &key, "--passphrase-file", "pass"]);
+        }
+        world.pool_args = vec!["--charter".into(), world.path("charter").display().to_string()];
+        world.start_pool();
+        world
+    }
+
+    /// From now on the pool is started with what it has.
+    pub(crate) fn pool_args_without_charter(&mut self) {
+        self.pool_args.clear();
+    }
+
+    /// Runs a command that needs no pool and must succeed; its standard output.
+    pub(crate) fn offline(&self, args: &[&str]) -> String {
+        let done = done(caii().args(args).current_dir(self.dir.path()).output().unwrap());
+        assert!(done.ok, "`caii {}` failed: {}", args.join(" "), done.stderr);
+        done.stdout
     }
 
     /// A pool whose directory is on a disk of this size.
@@ -528,7 +564,8 @@ pub(crate) fn signal(pid: u32, name: &str) {
 
 /// Sends a signal to a process group; one that is gone is no error.
 pub(crate) fn signal_group(group: u32, name: &str) {
-    let status = Command::new("kill").args([&format!("-{name}"), "--", &format!("-{group}")]).stderr(Stdio::null()).status();
+    let status =
+        Command::new("kill").args([&format!("-{name}"), "--", &format!("-{group}")]).stderr(Stdio::null()).status();
     status.expect("kill is there");
 }
 

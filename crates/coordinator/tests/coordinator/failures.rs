@@ -90,13 +90,13 @@ fn a_device_that_failed_a_task_leaves_it_to_others_for_a_while() {
     pool.fail(&mut device, leases[0], RunnerDied);
     assert_eq!(tasks(&pool.take(&mut device, 2)), [1]);
     pool.pass(4_750);
-    assert_eq!(tasks(&pool.take(&mut device, 1)), []);
+    assert_eq!(tasks(&pool.take(&mut device, 1)), [0_u32; 0]);
     pool.pass(250);
     let leases = pool.take(&mut device, 1);
     assert_eq!(tasks(&leases), [0]);
     pool.fail(&mut device, leases[0], ItemTooSlow);
     pool.pass_with(&mut [&mut device], 9_750);
-    assert_eq!(tasks(&pool.take(&mut device, 1)), [], "the second time it stays away for longer");
+    assert_eq!(tasks(&pool.take(&mut device, 1)), [0_u32; 0], "the second time it stays away for longer");
     pool.pass(250);
     assert_eq!(tasks(&pool.take(&mut device, 1)), [0]);
 }
@@ -108,7 +108,7 @@ fn a_device_that_cannot_start_a_job_leaves_it_for_a_while() {
     let mut device = pool.device();
     let lease = pool.take(&mut device, 1)[0];
     pool.fail(&mut device, lease, DiskFull);
-    assert_eq!(tasks(&pool.take(&mut device, 2)), []);
+    assert_eq!(tasks(&pool.take(&mut device, 2)), [0_u32; 0]);
     let other = pool.job(1);
     assert_eq!(pool.take(&mut device, 1)[0].lease.task.job, other);
     pool.pass(5_000);
@@ -121,7 +121,7 @@ fn a_task_that_three_devices_blame_is_given_up() {
     let job = pool.job(2);
     let mut devices = [pool.device(), pool.device(), pool.device()];
     for (device, kind) in devices.iter_mut().zip([RunnerDied, ItemTooSlow, MalformedResult]) {
-        assert_eq!(pool.given_up(), []);
+        assert_eq!(pool.given_up(), [0_u32; 0]);
         let lease = pool.take(device, 1)[0];
         pool.fail(device, lease, kind);
     }
@@ -192,7 +192,7 @@ fn a_device_on_which_everything_fails_cannot_make_others_tasks_be_given_up() {
         pool.pass_with(&mut [&mut healthy], 3_000);
     }
     assert!((7..=40).contains(&pool.attempts().len()), "{} attempts in ten minutes", pool.attempts().len());
-    assert_eq!(pool.given_up(), []);
+    assert_eq!(pool.given_up(), [0_u32; 0]);
     pool.finish(&mut healthy, long);
     let lease = pool.take(&mut healthy, 1)[0];
     pool.finish(&mut healthy, lease);
@@ -208,7 +208,7 @@ fn what_owners_give_back_does_not_count() {
         pool.fail(&mut device, lease, GivenBack);
         pool.pass_with(&mut [&mut device], 5_000);
     }
-    assert_eq!(pool.given_up(), []);
+    assert_eq!(pool.given_up(), [0_u32; 0]);
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn one_device_that_cannot_start_a_program_does_not_end_its_job_at_once() {
         pool.pass_with(&mut [&mut broken, &mut healthy], 60_000);
         pool.take(&mut broken, 9);
     }
-    assert_eq!(pool.given_up(), []);
+    assert_eq!(pool.given_up(), [0_u32; 0]);
     pool.finish(&mut healthy, lease);
 }
 
@@ -306,4 +306,63 @@ fn a_clock_that_is_set_back_does_not_refuse_or_prolong_jobs() {
     assert_eq!(pool.view(job).phase, Phase::Running);
     pool.pass(2_000);
     assert_eq!(pool.view(job).phase, Phase::Assembling);
+}
+
+#[test]
+fn a_revoked_workload_ends_its_open_jobs_and_their_work() {
+    let mut pool = Pool::new();
+    let job = pool.job(2);
+    let mut device = pool.device();
+    let leases = pool.take(&mut device, 1);
+    assert_eq!(tasks(&leases), [0]);
+    pool.step(Input::WorkloadRevoked { workload: Digest([77; 32]), reason: "of another".into() });
+    assert_eq!(pool.view(job).phase, Phase::Running);
+    let workload = pool.workload;
+    pool.step(Input::WorkloadRevoked { workload, reason: "alice: it leaks".into() });
+    assert_eq!(pool.effects(), vec![Effect::JobEnded(job)]);
+    let errors = pool.changes().iter().find_map(|change| match change {
+        Change::JobEnded(_, JobEnd { ending: Ending::Failed { errors }, .. }) => Some(errors.clone()),
+        _ => None,
+    });
+    let errors = errors.expect("it ended as failed");
+    assert_eq!(
+        (errors[0].code.as_str(), errors[0].message.as_str()),
+        ("workload_revoked", "the workload was revoked: alice: it leaks")
+    );
+    let reply = pool.speak(&mut device, |_| {});
+    assert_eq!(reply.dropped, [leases[0].lease.id]);
+    // Said again, as after a restart, it changes nothing.
+    let before = pool.changes().len();
+    pool.step(Input::WorkloadRevoked { workload, reason: "alice: it leaks".into() });
+    assert_eq!(pool.changes().len(), before);
+}
+
+#[test]
+fn a_program_that_every_device_refuses_ends_its_job_with_the_reason() {
+    let mut pool = Pool::new();
+    let job = pool.job(1);
+    for _ in 0..3 {
+        let mut device = pool.device();
+        let lease = pool.take(&mut device, 1)[0];
+        pool.fail(&mut device, lease, AttemptFailureKind::Uncertified);
+    }
+    let failed = |change: &Change| matches!(change, Change::JobEnded(id, JobEnd { ending: Ending::Failed { errors }, .. }) if *id == job && errors[0].code == "program_cannot_start");
+    assert!(pool.changes().iter().any(failed), "{:?}", pool.changes());
+}
+
+#[test]
+fn new_governance_is_told_at_once_to_devices_that_wait() {
+    let mut pool = Pool::new();
+    let (mut waits, mut speaks) = (pool.device(), pool.device());
+    let waiting = pool.wait(&mut waits, 0);
+    pool.step(Input::GovernanceChanged { version: 7 });
+    assert_eq!(pool.heard(&mut waits, waiting).governance, 7);
+    assert_eq!(pool.speak(&mut speaks, |_| {}).governance, 7);
+    // What is known already wakes nobody.
+    let waiting = pool.wait(&mut waits, 0);
+    pool.step(Input::GovernanceChanged { version: 7 });
+    pool.pass(250);
+    pool.now += 5_000;
+    pool.step(Input::Tick);
+    assert_eq!(pool.heard(&mut waits, waiting).now, pool.timestamp(), "it was held back until its time");
 }

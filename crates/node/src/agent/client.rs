@@ -18,6 +18,8 @@ const EXCHANGE_MARGIN: Duration = Duration::from_secs(5);
 const ENROL_TIMEOUT: Duration = Duration::from_secs(20);
 /// Silence in the middle of a blob after which the transfer counts as broken.
 pub(crate) const STALL: Duration = Duration::from_secs(30);
+/// Bytes of a workload's certificates.
+const CERTIFICATES_MAX: usize = 16 << 20;
 /// Characters that an answer's explanation may have.
 const EXPLANATION_MAX: usize = 1_000;
 
@@ -119,6 +121,19 @@ impl PoolClient {
     pub(crate) async fn manifest(&self, workload: Digest) -> Result<Bytes, CallError> {
         let call = self.authorised(Method::GET, &format!("workloads/{}", workload.hex()))?.timeout(STALL);
         read(success(self.send(call).await?).await?, limits::MANIFEST_MAX).await
+    }
+
+    /// The charter's files as one JSON.
+    pub(crate) async fn governance(&self) -> Result<Bytes, CallError> {
+        let call = self.authorised(Method::GET, "governance")?.timeout(STALL);
+        read(success(self.send(call).await?).await?, caii_governance::FILES_SIZE_MAX).await
+    }
+
+    /// What was signed about a workload: a JSON list of DSSE envelopes.
+    pub(crate) async fn certificates(&self, workload: Digest) -> Result<Bytes, CallError> {
+        let path = format!("workloads/{}/certificates", workload.hex());
+        let call = self.authorised(Method::GET, &path)?.timeout(STALL);
+        read(success(self.send(call).await?).await?, CERTIFICATES_MAX).await
     }
 
     /// Begins to read a blob from `offset` on, `len` bytes or to its end. The answer is 206, or 200 with the whole blob

@@ -2,6 +2,7 @@
 
 use super::client::{CallError, PoolClient};
 use super::event::AgentEvent;
+use super::gate::{Gate, RefreshError, Refreshed, Stopped};
 use super::workshop::{Because as _, Finished, Prepared, Workshop};
 use bytes::Bytes;
 use caii_agent::{Action, Agent, Config, Context, ExitReason, Input, LinkView, TaskStage};
@@ -25,6 +26,8 @@ const INPUT_MAX: u32 = 256 << 20;
 const SWEEP: Duration = Duration::from_secs(15);
 /// How often the fetching of a workload is told.
 const PROGRESS: Duration = Duration::from_secs(1);
+/// A pause after the charter's files could not be had.
+const GOVERN_AGAIN: Duration = Duration::from_secs(5);
 /// Attempts at an input, with growing pauses: some 16 s in all.
 const INPUT_ATTEMPTS: u32 = 6;
 
@@ -36,6 +39,7 @@ pub(crate) struct Driver {
     pub(crate) pool_public_key: [u8; 32],
     pub(crate) client: Arc<PoolClient>,
     pub(crate) workshop: Arc<Workshop>,
+    pub(crate) gate: Arc<Gate>,
     pub(crate) session: watch::Sender<Option<SessionId>>,
     pub(crate) events: Events,
 }
@@ -58,6 +62,8 @@ enum Done {
     Fetched(LeaseId, Result<Bytes, AttemptFailure>),
     Ran(LeaseId, Result<Finished, AttemptFailure>),
     Stored(LeaseId, Result<(), Unstored>),
+    /// The charter's files of this version were fetched, or not.
+    Governed(u64, Result<Refreshed, RefreshError>),
 }
 
 enum Unstored {
@@ -91,6 +97,7 @@ impl Driver {
             timer: None,
             clock: Clock::start(),
             told: Told::Nothing,
+            governance: Governance::default(),
         };
         let mut sweep = tokio::time::interval(SWEEP);
         let mut stoppable = true;
@@ -127,6 +134,7 @@ impl Driver {
                 },
                 _ = sweep.tick() => {
                     run.driver.workshop.sweep();
+                    run.govern();
                     tracing::debug!(state = ?agent.explain(run.clock.now()), "agent");
                 }
             }
@@ -146,6 +154,18 @@ struct Run {
     timer: Option<Instant>,
     clock: Clock,
     told: Told,
+    governance: Governance,
+}
+
+/// How far this device is with the charter's files.
+#[derive(Debug, Default)]
+struct Governance {
+    /// The version that was taken last.
+    known: u64,
+    /// The version that the pool spoke of last.
+    wanted: u64,
+    under_way: bool,
+    not_before: Option<Instant>,
 }
 
 /// What the person was told last of the connection.
@@ -179,6 +199,47 @@ impl Run {
             Action::Exit(reason) => return Some(reason),
         }
         None
+    }
+
+    /// Fetches the charter's files if the pool has others, or if something here is about to end.
+    fn govern(&mut self) {
+        let governance = &mut self.governance;
+        let wanted = governance.wanted != governance.known || self.driver.gate.due();
+        let early = governance.not_before.is_some_and(|at| Instant::now() < at);
+        if !wanted || governance.under_way || early || governance.wanted == 0 {
+            return;
+        }
+        governance.under_way = true;
+        let (gate, version) = (self.driver.gate.clone(), governance.wanted);
+        self.tasks.spawn(async move { Done::Governed(version, gate.refresh().await) });
+    }
+
+    fn governed(&mut self, version: u64, outcome: Result<Refreshed, RefreshError>) {
+        self.governance.under_way = false;
+        let stopped = match outcome {
+            Ok(refreshed) => {
+                (self.governance.known, self.governance.not_before) = (version, None);
+                if let Some(charter) = refreshed.charter {
+                    self.tell(AgentEvent::Charter { charter });
+                }
+                refreshed.stopped
+            }
+            Err(error) => {
+                self.governance.not_before = Some(Instant::now() + GOVERN_AGAIN);
+                self.tell(AgentEvent::Ungoverned {
+                    reason: error.to_string(),
+                    retry: Millis(GOVERN_AGAIN.as_millis() as u64),
+                });
+                self.driver.gate.expire()
+            }
+        };
+        for Stopped { workload, name, failure } in stopped {
+            self.driver.workshop.stop(workload);
+            self.tell(AgentEvent::WorkloadStopped { name, reason: failure.detail.clone() });
+            self.inputs.push_back(Input::WorkloadRevoked(workload, failure));
+        }
+        // There may be newer ones already.
+        self.govern();
     }
 
     fn exchange(&mut self, request: ExchangeRequest) {
@@ -271,7 +332,8 @@ impl Run {
             Done::Exchanged(sequence, outcome) => self.exchanged(sequence, outcome),
             Done::Prepared(workload, Ok(prepared)) => {
                 let wall = Millis(prepared.wall.as_millis() as u64);
-                self.tell(AgentEvent::Prepared { name: prepared.name, cached: prepared.cached, wall });
+                let (name, by, cached) = (prepared.name, prepared.by, prepared.cached);
+                self.tell(AgentEvent::Prepared { name, by, cached, wall });
                 self.inputs.extend(prepared.evicted.into_iter().map(Input::WorkloadEvicted));
                 Input::WorkloadReady(workload)
             }
@@ -305,6 +367,10 @@ impl Run {
                 }
                 (_, None) => return Ok(()),
             },
+            Done::Governed(version, outcome) => {
+                self.governed(version, outcome);
+                return Ok(());
+            }
             Done::Stored(id, Ok(())) => Input::ResultStored(id),
             Done::Stored(id, Err(Unstored::Never(failure))) => Input::ResultRefused(id, failure),
             Done::Stored(id, Err(Unstored::TryAgain(error))) => {
@@ -334,6 +400,8 @@ impl Run {
                     valid
                 });
                 self.inlined = attachments;
+                self.governance.wanted = reply.governance;
+                self.govern();
                 Input::Replied(reply)
             }
             Ok(Ok((reply, _))) => {

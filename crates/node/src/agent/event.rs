@@ -40,6 +40,8 @@ pub enum AgentEvent {
     Prepared {
         /// Its name.
         name: String,
+        /// The stewards who certified it.
+        by: Vec<String>,
         /// Whether its compiled program was there from before.
         cached: bool,
         /// How long it took.
@@ -51,6 +53,25 @@ pub enum AgentEvent {
         workload: Digest,
         /// Why.
         failure: AttemptFailure,
+    },
+    /// The charter was verified for the first time, or is another one now.
+    Charter {
+        /// Who decides what may run here, in a sentence.
+        charter: String,
+    },
+    /// The charter's files could not be had or were refused.
+    Ungoverned {
+        /// Why.
+        reason: String,
+        /// They are asked for again after this time.
+        retry: Millis,
+    },
+    /// A workload may not run here any more.
+    WorkloadStopped {
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: String,
     },
     /// A task ran to its end.
     TaskFinished {
@@ -93,8 +114,13 @@ impl fmt::Display for AgentEvent {
                 write!(f, "connected to {address}; running up to {slots} task(s) at a time")
             }
             Self::Fetching { name, received, size } => write!(f, "fetching {name}: {received} of {size}"),
-            Self::Prepared { name, cached: true, wall } => write!(f, "{name} is ready ({wall}, compiled before)"),
-            Self::Prepared { name, cached: false, wall } => write!(f, "{name} is fetched and compiled ({wall})"),
+            Self::Prepared { name, by, cached, wall } => {
+                let how = if *cached { "is ready, compiled before" } else { "is fetched and compiled" };
+                write!(f, "{name} {how} ({wall}; certified by {})", by.join(", "))
+            }
+            Self::Charter { charter } => write!(f, "what may run here: {charter}"),
+            Self::Ungoverned { reason, retry } => write!(f, "{reason}; trying again in {retry}"),
+            Self::WorkloadStopped { name, reason } => write!(f, "stopped {name}: {reason}"),
             Self::PreparationFailed { workload, failure } => {
                 write!(f, "workload {} cannot run here: {}", workload.short(), failure.detail)
             }

@@ -59,6 +59,8 @@ pub(crate) struct Membership {
     pub(crate) pool: PoolId,
     /// What its leases are verified with.
     pub(crate) pool_public_key: [u8; 32],
+    /// The charter that decides what may run here.
+    pub(crate) charter: Digest,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -68,6 +70,7 @@ struct MembershipFile {
     certificate: String,
     pool: String,
     pool_public_key: String,
+    charter: String,
 }
 
 impl Home {
@@ -116,22 +119,7 @@ impl Home {
 
     /// The pool that was joined last.
     pub(crate) fn membership(&self) -> Result<Option<Membership>, HomeError> {
-        let path = self.path.join("pool.toml");
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(io_error("read", &path)(source)),
-        };
-        let damaged = |reason: String| HomeError::Damaged { path: path.clone(), reason };
-        let file: MembershipFile = toml::from_str(&text).map_err(|error| damaged(error.message().to_owned()))?;
-        let digest = |text: &str| text.parse::<Digest>().map_err(|error| damaged(error.to_string()));
-        Ok(Some(Membership {
-            certificate: digest(&file.certificate)?,
-            pool: file.pool.parse().map_err(|_| damaged("`pool` is no pool's id".into()))?,
-            // 32 bytes in hex, as a digest is.
-            pool_public_key: digest(&file.pool_public_key)?.0,
-            addresses: file.addresses,
-        }))
+        membership_in(&self.path)
     }
 
     /// Remembers the pool.
@@ -141,6 +129,7 @@ impl Home {
             certificate: membership.certificate.hex(),
             pool: membership.pool.to_string(),
             pool_public_key: Digest(membership.pool_public_key).hex(),
+            charter: membership.charter.hex(),
         };
         let text = toml::to_string(&file).expect("strings and lists of strings can be written as TOML");
         self.write("pool.toml", text.as_bytes())
@@ -160,6 +149,27 @@ impl Home {
     }
 }
 
+/// The pool that the agent in this directory joined last.
+pub(crate) fn membership_in(dir: &Path) -> Result<Option<Membership>, HomeError> {
+    let path = dir.join("pool.toml");
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(io_error("read", &path)(source)),
+    };
+    let damaged = |reason: String| HomeError::Damaged { path: path.clone(), reason };
+    let file: MembershipFile = toml::from_str(&text).map_err(|error| damaged(error.message().to_owned()))?;
+    let digest = |text: &str| text.parse::<Digest>().map_err(|error| damaged(error.to_string()));
+    Ok(Some(Membership {
+        certificate: digest(&file.certificate)?,
+        pool: file.pool.parse().map_err(|_| damaged("`pool` is no pool's id".into()))?,
+        // 32 bytes in hex, as a digest is.
+        pool_public_key: digest(&file.pool_public_key)?.0,
+        charter: digest(&file.charter)?,
+        addresses: file.addresses,
+    }))
+}
+
 impl Membership {
     /// What a ticket says, once the pool has told its key.
     pub(crate) fn of_ticket(ticket: &JoinTicket, pool_public_key: [u8; 32]) -> Self {
@@ -168,6 +178,7 @@ impl Membership {
             certificate: ticket.certificate,
             pool: ticket.pool,
             pool_public_key,
+            charter: ticket.charter,
         }
     }
 }
@@ -220,6 +231,7 @@ mod tests {
             certificate: Digest([1; 32]),
             pool: PoolId([2; 8]),
             pool_public_key: [3; 32],
+            charter: Digest([4; 32]),
         };
         home.remember(&membership).unwrap();
         assert_eq!(home.membership().unwrap(), Some(membership));

@@ -11,28 +11,34 @@ mod cache;
 mod client;
 mod driver;
 mod event;
+mod gate;
 mod home;
 mod workshop;
 
+#[cfg(test)]
+mod hostile_tests;
 #[cfg(test)]
 mod tests;
 
 pub use driver::DriverError;
 pub use event::AgentEvent;
+pub use gate::{CertifiedView, TrustView};
 pub use home::HomeError;
 
 use cache::BlobCache;
 use caii_agent::{Agent, Config, ExitReason};
-use caii_model::{Bytes, Millis, PoolId, Refusal};
+use caii_model::{Bytes, Digest, Millis, PoolId, Refusal, Region, RuntimeVersion};
+use caii_sandbox::DeviceSecret;
 use caii_sandbox::Priority;
-use caii_trust::SigningKey;
+use caii_trust::{LocalPolicy, SigningKey};
 use caii_wire::{JoinTicket, TicketError};
 use client::{CallError, PoolClient};
 use driver::{Driver, Events};
+use gate::Gate;
 use home::{Home, Membership};
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -41,6 +47,9 @@ use workshop::{Equipment, Workshop};
 
 /// Pauses between attempts to enrol: the first and the longest.
 const ENROL_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+
+/// Where in its directory an agent keeps what it verified of the charter.
+const CHARTER_DIR: &str = "charter";
 
 /// How a device lends itself.
 #[derive(Debug, Clone)]
@@ -61,6 +70,8 @@ pub struct AgentOptions {
     pub cache_limit: Bytes,
     /// How long running tasks may go on after a request to stop.
     pub stop_grace: Millis,
+    /// What the owner allows of what stewards certify.
+    pub policy: LocalPolicy,
 }
 
 impl AgentOptions {
@@ -75,8 +86,14 @@ impl AgentOptions {
             priority: Priority::Idle,
             cache_limit: Bytes(20_000_000_000),
             stop_grace: Millis(5_000),
+            policy: LocalPolicy::open(Region::any(), runtime_version()),
         }
     }
+}
+
+/// The version of the engine in this release.
+pub(crate) fn runtime_version() -> RuntimeVersion {
+    caii_sandbox::WASMTIME_VERSION.parse().expect("it is three numbers, which a test makes sure of")
 }
 
 /// Why an agent ended other than by request.
@@ -139,6 +156,9 @@ pub enum AgentError {
     /// Signals cannot be listened for.
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
+    /// What is kept of the charter cannot be used.
+    #[error("cannot use what this device knows of its pool's charter")]
+    Charter(#[source] caii_governance::GovernanceError),
     /// The agent itself failed.
     #[error(transparent)]
     Driver(#[from] DriverError),
@@ -265,6 +285,15 @@ async fn enrol(
     }
 }
 
+/// What the device in this directory trusts. It need not be running.
+///
+/// # Errors
+/// When it has joined no pool, or what it keeps cannot be read.
+pub fn trust(dir: &Path) -> Result<TrustView, AgentError> {
+    let membership = home::membership_in(dir)?.ok_or_else(|| AgentError::NotJoined { dir: dir.to_owned() })?;
+    gate::view(&dir.join(CHARTER_DIR), &membership).map_err(AgentError::Charter)
+}
+
 async fn work(
     options: &AgentOptions,
     home: &Home,
@@ -280,22 +309,34 @@ async fn work(
     let client = Arc::new(PoolClient::new(membership, key.clone(), sessions).map_err(AgentError::Https)?);
     let mut config = Config::new(caii_sandbox::meter_id(), options.slots);
     config.stop_grace = options.stop_grace;
+    let gate = Gate::open(&home.path().join(CHARTER_DIR), membership.charter, options.policy.clone(), client.clone());
+    let gate = Arc::new(gate.map_err(AgentError::Charter)?);
     let workshop = Workshop::new(Equipment {
         client: client.clone(),
         cache: Arc::new(cache),
         images: home.path().join("images"),
+        device_secret: device_secret(key),
         runner: options.runner_command.clone(),
         priority: options.priority,
         slots: config.slots as usize,
+        gate: gate.clone(),
     });
     let driver = Driver {
         pool: membership.pool,
         pool_public_key: membership.pool_public_key,
         client,
         workshop: Arc::new(workshop),
+        gate,
         session,
         events: events.clone(),
     };
     let agent = Agent::new(config.clone(), caii_trust::device_id(&key.public()));
     Ok(driver.run(agent, &config, stop).await?)
+}
+
+/// The secret that binds compiled programs to this device. A signature that nobody but the key's holder can make and
+/// that is never sent serves as one: the same in each life of the agent, and nothing more to keep.
+fn device_secret(key: &SigningKey) -> DeviceSecret {
+    let signature = key.sign("image cache", &Digest::of(b"caii image cache 1"));
+    DeviceSecret::new(Digest::of(&signature).0)
 }

@@ -23,15 +23,15 @@ use tokio_rustls::TlsAcceptor;
 
 /// A request as it came.
 #[derive(Debug, Clone)]
-struct Request {
+pub(super) struct Request {
     /// `GET /path`
-    line: String,
+    pub(super) line: String,
     headers: BTreeMap<String, String>,
     body: Vec<u8>,
 }
 
 /// What to answer.
-struct Answer {
+pub(super) struct Answer {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
@@ -39,12 +39,12 @@ struct Answer {
     cut: Option<usize>,
 }
 
-fn answer(status: u16, body: impl Into<Vec<u8>>) -> Answer {
+pub(super) fn answer(status: u16, body: impl Into<Vec<u8>>) -> Answer {
     Answer { status, headers: vec![], body: body.into(), cut: None }
 }
 
 /// An HTTPS server on loopback.
-struct Server {
+pub(super) struct Server {
     address: String,
     certificate: Digest,
     seen: Arc<Mutex<Vec<Request>>>,
@@ -59,7 +59,7 @@ impl Drop for Server {
 
 impl Server {
     /// A server whose certificate has expired long ago and is for another name: neither may matter.
-    async fn start(handler: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
+    pub(super) async fn start(handler: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(vec!["elsewhere.example".into()]).unwrap();
         params.not_before = rcgen::date_time_ymd(2001, 1, 1);
@@ -95,7 +95,7 @@ impl Server {
         Self { address, certificate: fingerprint, seen, task }
     }
 
-    fn seen(&self, line: &str) -> Vec<Request> {
+    pub(super) fn seen(&self, line: &str) -> Vec<Request> {
         self.seen.lock().unwrap().iter().filter(|request| request.line == line).cloned().collect()
     }
 
@@ -105,11 +105,12 @@ impl Server {
             certificate: self.certificate,
             pool: caii_trust::pool_id(&pool.public()),
             pool_public_key: pool.public(),
+            charter: Digest([6; 32]),
         }
     }
 
     /// A client in a conversation.
-    fn client(&self) -> PoolClient {
+    pub(super) fn client(&self) -> PoolClient {
         let (_, session) = watch::channel(Some(SessionId([7; 16])));
         PoolClient::new(&self.membership(&pool_key()), SigningKey::from_seed([1; 32]), session).unwrap()
     }
@@ -120,6 +121,7 @@ impl Server {
             certificate: self.certificate,
             pool: caii_trust::pool_id(&pool_key().public()),
             secret: TicketSecret([5; 16]),
+            charter: Digest([6; 32]),
         }
     }
 }
@@ -454,7 +456,15 @@ async fn an_idle_agent_stops_when_asked() {
     let server = pool(|request| {
         let session = SessionId([3; 16]);
         let (leases, acks, dropped) = (vec![], vec![], vec![]);
-        Ok(ExchangeReply { session, sequence: request.sequence, now: Timestamp(0), leases, acks, dropped })
+        Ok(ExchangeReply {
+            session,
+            sequence: request.sequence,
+            now: Timestamp(0),
+            leases,
+            acks,
+            dropped,
+            governance: 0,
+        })
     })
     .await;
     let dir = tempfile::tempdir().unwrap();

@@ -2,9 +2,10 @@
 
 use super::cache::{BlobCache, FetchError, Pin, is_full};
 use super::client::PoolClient;
+use super::gate::Gate;
 use bytes::Bytes;
 use caii_model::{AttemptFailure, AttemptFailureKind, Digest, ItemOutcome, Lease, Manifest, Millis, Scope, TaskReport};
-use caii_sandbox::{Priority, RunError, Runner, RunnerSpec, StartError, supported_meters};
+use caii_sandbox::{DeviceSecret, Priority, RunError, Runner, RunnerSpec, StartError, supported_meters};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::ffi::OsString;
@@ -27,11 +28,15 @@ pub(crate) struct Equipment {
     pub(crate) cache: Arc<BlobCache>,
     /// Where compiled programs are kept.
     pub(crate) images: PathBuf,
+    /// What binds them to this device.
+    pub(crate) device_secret: DeviceSecret,
     /// The executable and arguments that become a runner.
     pub(crate) runner: (PathBuf, Vec<OsString>),
     pub(crate) priority: Priority,
     /// Tasks that run at a time.
     pub(crate) slots: usize,
+    /// What may run at all.
+    pub(crate) gate: Arc<Gate>,
 }
 
 pub(crate) struct Workshop {
@@ -63,6 +68,8 @@ struct Idle {
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) name: String,
+    /// The stewards who certified it.
+    pub(crate) by: Vec<String>,
     /// Whether the compiled program was there already.
     pub(crate) cached: bool,
     pub(crate) wall: Duration,
@@ -97,6 +104,7 @@ impl Workshop {
                 manifest.meter.0.short()
             )));
         }
+        let certified = self.equipment.gate.admit(&manifest).await?;
         let mut evicted = Vec::new();
         let (mut pins, mut done) = (Vec::new(), 0);
         let program = [(manifest.program, manifest.program_size)];
@@ -115,10 +123,11 @@ impl Workshop {
         let names = manifest.blobs.iter().map(|blob| blob.name.clone());
         let blobs = names.zip(pins[1..].iter().map(Pin::path)).collect();
         let name = manifest.name.clone();
+        let (images, secret) = (self.equipment.images.clone(), self.equipment.device_secret.clone());
         let spec = RunnerSpec {
             output_per_task: OUTPUT_PER_TASK,
             priority: self.equipment.priority,
-            ..RunnerSpec::new(command, args, manifest, pins[0].path(), blobs, self.equipment.images.clone())
+            ..RunnerSpec::new(command, args, manifest, pins[0].path(), blobs, images, secret)
         };
         let (runner, started) = self.start(&spec).await?;
         self.bound_images();
@@ -128,11 +137,13 @@ impl Workshop {
         state.loaded.insert(workload, (Arc::new(Loaded { spec, _pins: pins }), uses));
         drop(state);
         self.keep(workload, runner);
-        Ok(Prepared { name, cached: started.cached, wall: begun.elapsed(), evicted })
+        let by = certified.by.into_iter().map(|steward| steward.name).collect();
+        Ok(Prepared { name, by, cached: started.cached, wall: begun.elapsed(), evicted })
     }
 
     /// Runs a leased task on its input.
     pub(crate) async fn run(&self, lease: Lease, input: Bytes) -> Result<Finished, AttemptFailure> {
+        self.equipment.gate.still(lease.workload)?;
         let loaded = {
             let mut state = self.state();
             state.uses += 1;
@@ -161,6 +172,13 @@ impl Workshop {
         sealed
             .await
             .map_err(|error| AttemptFailureKind::RunnerDied.because(format!("sealing the result failed: {error}")))
+    }
+
+    /// Forgets a workload that may not run any more, with its idle runners. What runs is ended by whoever runs it.
+    pub(crate) fn stop(&self, workload: Digest) {
+        let mut state = self.state();
+        state.loaded.remove(&workload);
+        state.idle.retain(|idle| idle.workload != workload);
     }
 
     /// Ends runners that were idle for long.

@@ -237,6 +237,20 @@ pub(super) async fn workload(State(pool): App, _: InSession, Path(digest): Path<
     }
 }
 
+/// The charter's files, for the device to verify.
+pub(super) async fn governance(State(pool): App, _: InSession) -> Response {
+    super::caii::governance::json(pool.governance.files().0.to_vec())
+}
+
+/// What was signed about a workload, for the device to verify.
+pub(super) async fn certificates(
+    State(pool): App,
+    _: InSession,
+    Path(digest): Path<String>,
+) -> Result<Response, ApiError> {
+    super::caii::governance::list_certificates(&pool, parse_digest(&digest)?)
+}
+
 pub(super) async fn blob(
     State(pool): App,
     InSession(device): InSession,

@@ -196,6 +196,7 @@ pub(super) async fn create(
         records_per_task: None,
         deadline: crate::pool::actor::now() + WINDOW.1,
     };
+    pool.must_be_certified(spec.workload).await?;
     match pool.handle.ask(Input::JobSubmit(spec)).await? {
         Reply::Job(job) => find(&pool, &caller, job).await.map(Json),
         other => Err(super::error::unexpected(&other)),

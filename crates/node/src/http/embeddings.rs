@@ -63,6 +63,7 @@ pub(super) async fn create(State(pool): App, caller: Caller, body: Body) -> Resu
         records_per_task: None,
         deadline: now() + Millis(pool.config.sync_wait_seconds * 1_000),
     };
+    pool.must_be_certified(spec.workload).await?;
     let job = match pool.handle.ask(Input::JobSubmitPrepared(spec, prepared)).await? {
         Reply::Job(job) => job,
         other => return Err(unexpected(&other)),

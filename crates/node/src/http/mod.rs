@@ -7,7 +7,7 @@ mod batches;
 mod bodies;
 mod caii;
 mod embeddings;
-mod error;
+pub(crate) mod error;
 mod files;
 mod models;
 pub(crate) mod server;
@@ -44,6 +44,12 @@ pub(crate) fn api(pool: Arc<Shared>) -> Router {
         .route("/caii/v1/tickets/{id}/revoke", post(caii::tickets::revoke))
         .route("/caii/v1/blobs/{digest}", put(caii::blobs::put).head(caii::blobs::head))
         .route("/caii/v1/workloads", get(caii::workloads::list).post(caii::workloads::create))
+        .route("/caii/v1/workloads/{digest}", get(caii::workloads::retrieve))
+        .route("/caii/v1/workloads/{digest}/certificates", get(caii::governance::certificates))
+        .route("/caii/v1/workloads/{digest}/certify", post(caii::governance::certify))
+        .route("/caii/v1/certificates", post(caii::governance::add_certificate))
+        .route("/caii/v1/revocations", post(caii::governance::add_revocation))
+        .route("/caii/v1/governance", get(caii::governance::files))
         .route("/caii/v1/models", get(caii::models::list).post(caii::models::create))
         .route("/caii/v1/models/{*name}", delete(caii::models::remove))
         .route("/caii/v1/jobs", get(caii::jobs::list).post(caii::jobs::create))
@@ -62,6 +68,8 @@ pub(crate) fn api_and_agents(pool: Arc<Shared>) -> Router {
         .route("/agent/v1/enrol", post(agent::enrol))
         .route("/agent/v1/exchange", post(agent::exchange))
         .route("/agent/v1/workloads/{digest}", get(agent::workload))
+        .route("/agent/v1/workloads/{digest}/certificates", get(agent::certificates))
+        .route("/agent/v1/governance", get(agent::governance))
         .route("/agent/v1/blobs/{digest}", get(agent::blob).put(agent::put_blob));
     api(pool.clone()).merge(finish(agents, pool).reset_fallback())
 }

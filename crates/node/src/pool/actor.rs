@@ -2,13 +2,13 @@
 //! then lets anybody know.
 
 use caii_coordinator::{Config, Context, Coordinator, Effect, Input, Reply, RequestId};
-use caii_model::{BootId, JobId, PoolId, Refusal, Timestamp};
+use caii_model::{BootId, Digest, JobId, PoolId, Refusal};
 use caii_store::{Epoch, Store, StoreError};
 use caii_trust::Ed25519Authority;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// Messages that may wait for the coordinator. Beyond it, callers are told to come back.
@@ -19,12 +19,7 @@ const TICK: Duration = Duration::from_millis(250);
 /// After a failed commit, so long nothing that would write is tried; doubled each time up to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 
-/// The shell's clock.
-pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
-
+pub(crate) use crate::clock::now;
 /// Work for the pool's own threads that an effect asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Work {
@@ -153,6 +148,8 @@ struct Actor {
     waiters: BTreeMap<JobId, Vec<oneshot::Sender<()>>>,
     /// What the pool's own threads said while nothing could be written; at most one for each in `working`.
     deferred: Vec<Input>,
+    /// What every coordinator must be told: the version of the governance, and what was revoked.
+    governance: BTreeMap<Option<Digest>, Input>,
     trouble: Option<Trouble>,
 }
 
@@ -200,6 +197,7 @@ impl Ready {
             pending: BTreeMap::new(),
             waiters: BTreeMap::new(),
             deferred: Vec::new(),
+            governance: BTreeMap::new(),
             trouble: None,
         };
         actor.reload()?;
@@ -280,10 +278,11 @@ impl Actor {
                 }
             };
             if let Some(reason) = self.blocked() {
+                self.note_governance(&input);
                 match (answer, finished(&input)) {
                     (Some(answer), _) => drop(answer.send(Err(AskError::Storage(reason)))),
                     (None, Some(_)) => self.deferred.push(input),
-                    // Devices say everything again.
+                    // Devices say everything again, and so does a reload with what is noted.
                     (None, None) => {}
                 }
                 continue;
@@ -336,6 +335,7 @@ impl Actor {
         if let Some(work) = finished(&input) {
             self.working.remove(&work);
         }
+        self.note_governance(&input);
         let context = Context { now: now(), entropy: entropy()? };
         let coordinator = self.coordinator.as_mut().expect("nothing is blocked, so there is a coordinator");
         self.requests += 1;
@@ -442,7 +442,18 @@ impl Actor {
         });
         self.coordinator = Some(coordinator);
         self.release(effects);
+        self.deferred.extend(self.governance.values().cloned());
         Ok(())
+    }
+
+    /// Keeps what a coordinator must be told about governance, for the next one that is loaded.
+    fn note_governance(&mut self, input: &Input) {
+        let about = match input {
+            Input::GovernanceChanged { .. } => None,
+            Input::WorkloadRevoked { workload, .. } => Some(*workload),
+            _ => return,
+        };
+        self.governance.insert(about, input.clone());
     }
 }
 

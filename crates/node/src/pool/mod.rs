@@ -3,6 +3,7 @@
 pub(crate) mod actor;
 pub(crate) mod assemble;
 mod config;
+pub(crate) mod governance;
 mod home;
 mod lines;
 pub(crate) mod records;
@@ -11,16 +12,20 @@ mod sweep;
 pub(crate) mod work;
 
 pub use config::{ConfigError, PoolConfig};
+pub use governance::PoolGovernanceError;
 pub use home::{ClientFile, HomeError};
 
 use crate::http;
+use crate::http::error::ApiError;
 use actor::{ActorError, AskError, Handle, Origin, Ready, WorkQueue, describe};
+use axum::http::StatusCode;
 use base64::Engine as _;
 use caii_coordinator::{Config, Input, Reply};
 use caii_model::{Account, DeviceId, Digest, Manifest, MeterId, Millis, PoolId, Role, Timestamp};
 use caii_store::{BlobError, Blobs, LocalBlobs, SqliteStore, StoreError};
 use caii_trust::{Ed25519Authority, pool_id};
 use caii_wire::{JoinTicket, TicketSecret};
+use governance::Governance;
 use home::{Home, Identity};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -45,6 +50,8 @@ pub struct PoolOptions {
     pub dir: PathBuf,
     /// Its settings.
     pub config: PoolConfig,
+    /// A charter that stewards made, or a newer copy of it; without one the pool keeps what it has, or makes its own.
+    pub charter: Option<PathBuf>,
 }
 
 /// Where a running pool is found.
@@ -64,6 +71,10 @@ pub struct PoolAddresses {
     pub admin_key: String,
     /// The current join ticket.
     pub ticket: String,
+    /// The charter in a sentence.
+    pub charter: String,
+    /// Whether it is the operator's own, who then certifies alone.
+    pub charter_is_own: bool,
 }
 
 /// Why a pool does not start or ends by itself.
@@ -93,6 +104,9 @@ pub enum PoolError {
     /// The certificate and its key do not work.
     #[error("cannot use the pool's certificate; delete tls.crt and tls.key to make new ones (and new join tickets)")]
     Tls(#[source] rustls::Error),
+    /// Its charter does not work.
+    #[error("cannot use the pool's charter")]
+    Governance(#[from] PoolGovernanceError),
     /// A thread cannot be started.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
@@ -118,6 +132,7 @@ pub(crate) struct Shared {
     /// What join tickets say besides their secret.
     pub(crate) addresses: Vec<String>,
     pub(crate) fingerprint: Digest,
+    pub(crate) governance: Governance,
     /// Devices' keys and workloads' manifests never change, so they are asked for once.
     device_keys: RwLock<BTreeMap<DeviceId, [u8; 32]>>,
     manifests: RwLock<BTreeMap<Digest, Arc<Manifest>>>,
@@ -157,6 +172,33 @@ impl Shared {
         Ok(manifest)
     }
 
+    /// Lets devices hear of governance files of this version, and ends what may not run any more.
+    pub(crate) async fn enforce_governance(&self, version: u64) -> Result<(), AskError> {
+        let read = |coordinator: &caii_coordinator::Coordinator, _: &mut dyn caii_store::Store| {
+            coordinator.workloads().map(|manifest| (manifest.digest(), manifest.clone())).collect()
+        };
+        let workloads: BTreeMap<Digest, Manifest> = self.handle.read(read).await?;
+        self.governance.enforce(&self.handle, version, &workloads);
+        Ok(())
+    }
+
+    /// Refuses what no device would run now, with what is missing.
+    pub(crate) async fn must_be_certified(&self, workload: Digest) -> Result<(), ApiError> {
+        let Some(manifest) = self.manifest(workload).await? else { return Ok(()) };
+        match self.governance.verdict(&manifest) {
+            Ok(_) => Ok(()),
+            Err(refusal) => {
+                let hint = if self.governance.is_operators_own() {
+                    format!("An admin can allow it: `caii workload allow {workload}`.")
+                } else {
+                    format!("For its stewards: `caii workload fetch {workload}`, `certify`, `send`; then submit again.")
+                };
+                let message = format!("{} may not run in this pool: {refusal}. {hint}", manifest.name);
+                Err(ApiError::new(StatusCode::FORBIDDEN, "workload_uncertified", message))
+            }
+        }
+    }
+
     /// Resolves when the pool stops: whoever would be held back is sent away then.
     pub(crate) async fn stopped(&self) {
         // An error means that the pool is gone altogether.
@@ -170,7 +212,26 @@ impl Shared {
     /// A join ticket with this secret.
     pub(crate) fn ticket(&self, secret: TicketSecret) -> Result<String, caii_wire::DecodeError> {
         let addresses = self.addresses.clone();
-        JoinTicket { addresses, certificate: self.fingerprint, pool: self.id, secret }.encode()
+        let charter = self.governance.pin();
+        JoinTicket { addresses, certificate: self.fingerprint, pool: self.id, secret, charter }.encode()
+    }
+}
+
+/// Vouches again and again that the governance files are the newest.
+async fn governance_refreshed(pool: Arc<Shared>) {
+    loop {
+        tokio::select! {
+            () = pool.stopped() => return,
+            () = tokio::time::sleep(governance::REFRESH_EVERY) => {}
+        }
+        match pool.governance.refresh().await {
+            Ok(version) => {
+                if let Err(error) = pool.enforce_governance(version).await {
+                    tracing::warn!(%error, "devices hear of fresh governance files later");
+                }
+            }
+            Err(error) => tracing::error!(reason = %describe(&error), "cannot refresh the governance files"),
+        }
     }
 }
 
@@ -204,13 +265,14 @@ impl Pool {
     /// # Errors
     /// When the directory, its database or an address cannot be used; each says what to do.
     pub async fn start(options: PoolOptions) -> Result<Self, PoolError> {
-        let PoolOptions { dir, config } = options;
+        let PoolOptions { dir, config, charter } = options;
         config.check()?;
         let home = Home::open(&dir)?;
         let authority = Ed25519Authority::new(home.pool_key()?);
         let identity = home.identity()?;
         let fingerprint = identity.fingerprint();
         let id = pool_id(&authority.public());
+        let governance = Governance::open(&dir, id, charter.as_deref()).await?;
         let store = SqliteStore::open(&home.database()).map_err(PoolError::Store)?;
         let blobs: Arc<dyn Blobs> = Arc::new(LocalBlobs::open(&home.blobs()).map_err(PoolError::Blobs)?);
         let tls = tls_acceptor(identity).map_err(PoolError::Tls)?;
@@ -250,6 +312,8 @@ impl Pool {
                 fingerprint,
                 admin_key: String::new(),
                 ticket: String::new(),
+                charter: governance.describe(),
+                charter_is_own: governance.is_operators_own(),
             },
             handle: handle.clone(),
             stop: watch::Sender::new(false),
@@ -282,6 +346,7 @@ impl Pool {
             started: actor::now(),
             addresses: home::ticket_addresses(&config.advertise, https_address),
             fingerprint,
+            governance,
             device_keys: RwLock::default(),
             manifests: RwLock::default(),
             waiting: Mutex::default(),
@@ -292,6 +357,8 @@ impl Pool {
             pool.shutdown().await;
             return Err(error);
         }
+        shared.enforce_governance(shared.governance.files().1).await?;
+        pool.servers.push(tokio::spawn(governance_refreshed(shared.clone())));
         let connections = Arc::new(Semaphore::new(shared.config.connections_max));
         let router = http::api_and_agents(shared.clone());
         let (permits, stop) = (connections.clone(), pool.stop.subscribe());

@@ -374,6 +374,7 @@ fn attempt(random: &mut Random, at: Timestamp) -> Attempt {
         AttemptFailureKind::RunnerDied,
         AttemptFailureKind::ItemTooSlow,
         AttemptFailureKind::PreparationFailed,
+        AttemptFailureKind::Uncertified,
         AttemptFailureKind::BlobUnavailable,
         AttemptFailureKind::DiskFull,
         AttemptFailureKind::MalformedResult,

@@ -142,6 +142,7 @@ pub(crate) async fn create(
         records_per_task: body.records_per_task,
         deadline: now() + body.expires_after_ms.map_or(DEADLINE, Millis),
     };
+    pool.must_be_certified(spec.workload).await?;
     match pool.handle.ask(Input::JobSubmit(spec)).await? {
         Reply::Job(job) => find(&pool, &caller, job).await.map(Json),
         other => Err(unexpected(&other)),

@@ -2,6 +2,7 @@
 
 pub(crate) mod blobs;
 pub(crate) mod devices;
+pub(crate) mod governance;
 pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod models;

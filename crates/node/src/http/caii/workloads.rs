@@ -7,10 +7,10 @@ use crate::http::error::{ApiError, unexpected};
 use crate::pool::{Shared, meter, vetted_meter};
 use crate::views::{BlobRefView, LimitsView, List, WorkloadCreate, WorkloadView};
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use caii_coordinator::{Input, Reply};
-use caii_model::{BlobRef, Bytes, Fuel, Limits, Manifest, Millis, Role, RuntimeClass, Scope};
+use caii_model::{BlobRef, Bytes, Fuel, Limits, Manifest, Millis, Refusal, Role, RuntimeClass, Scope};
 use std::sync::Arc;
 
 /// A workload as people see it.
@@ -22,6 +22,7 @@ pub(super) fn view(manifest: &Manifest) -> WorkloadView {
     };
     WorkloadView {
         digest: manifest.digest().to_string(),
+        program_size: manifest.program_size.0,
         meter: manifest.meter.0.to_string(),
         manifest: WorkloadCreate {
             name: manifest.name.clone(),
@@ -52,6 +53,18 @@ pub(crate) async fn list(State(pool): App, _: Caller) -> Result<Json<List<Worklo
     Ok(Json(List { data, has_more: false }))
 }
 
+pub(crate) async fn retrieve(
+    State(pool): App,
+    _: Caller,
+    Path(digest): Path<String>,
+) -> Result<Json<WorkloadView>, ApiError> {
+    let digest = parse_digest(&digest)?;
+    match pool.manifest(digest).await? {
+        Some(manifest) => Ok(Json(view(&manifest))),
+        None => Err(Refusal::WorkloadUnknown(digest).into()),
+    }
+}
+
 pub(crate) async fn create(
     State(pool): App,
     caller: Caller,
@@ -64,6 +77,12 @@ pub(crate) async fn create(
     let (manifest, shared) = (manifest_of(body)?, pool.clone());
     let checked = tokio::task::spawn_blocking(move || check(&shared, manifest)).await;
     let manifest = checked.map_err(|error| ApiError::internal("check a program", &error))??;
+    if caller.role == Role::Admin {
+        // Where the operator alone decides, adding a program is deciding.
+        pool.governance
+            .certify_as_operator(&manifest)
+            .map_err(|error| ApiError::internal("certify a workload", &error))?;
+    }
     let view = view(&manifest);
     match pool.handle.ask(Input::WorkloadAdd(manifest)).await? {
         Reply::Workload(_) => Ok(Json(view)),

@@ -1,0 +1,411 @@
+//! What the pool keeps of its governance: the charter's files, the certificates of workloads, and the key that keeps the
+//! files fresh. Everything here is verified again by each device; the pool only delivers it, and refuses at the door
+//! what no device would run.
+
+use super::actor::Handle;
+use crate::agent::runtime_version;
+use crate::clock;
+use caii_coordinator::Input;
+use caii_governance::{
+    Expiry, Files, Founding, GovernanceError, KeyFileError, ONLINE_KEY, Repository, Signer, SoftwareKey, verify_files,
+};
+use caii_model::{DataTier, Digest, Manifest, Millis, PoolId, Region, RuntimeVersion, UseCategory};
+use caii_trust::{
+    Body, Certification, Certified, Charter, Envelope, EnvelopeError, Facts, LocalPolicy, Mandate, PAYLOAD_TYPE,
+    Revocation, RevocationRefused, Revocations, Revoked, Statement, StatementError, Steward, Trusted, Uncertified,
+    decide,
+};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+const DAY: u64 = 24 * 3_600_000;
+/// So long the pool vouches that its files are the newest: what holds newer ones back for longer stops every device.
+const FRESH_FOR: Millis = Millis(DAY);
+/// How often it does so again.
+pub(super) const REFRESH_EVERY: Duration = Duration::from_secs(3_600);
+/// The steward of a pool that nobody wrote a charter for, the key's file, and how long its signatures hold.
+const OPERATOR: &str = "operator";
+const OPERATOR_KEY: &str = "steward.key";
+const OWN_CHARTER_VALID: Millis = Millis(3_650 * DAY);
+const OWN_CERTIFICATE_VALID: Millis = Millis(365 * DAY);
+/// Certificates of one workload that are kept.
+const CERTIFICATES_MAX: usize = 64;
+
+/// Why the pool's governance cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PoolGovernanceError {
+    /// The charter's files do not work.
+    #[error(transparent)]
+    Charter(#[from] GovernanceError),
+    /// A key does not work.
+    #[error("cannot use {}", path.display())]
+    Key {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: KeyFileError,
+    },
+    /// A file does not work.
+    #[error("cannot {attempt} {}", path.display())]
+    Io {
+        /// What was tried.
+        attempt: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The pool has another charter than the one given.
+    #[error(
+        "{} is another charter than the one that this pool's devices trust ({}); start a new pool for it, with another \
+         --dir", given.display(), known.short()
+    )]
+    OtherCharter {
+        /// The directory given.
+        given: PathBuf,
+        /// The pool's charter.
+        known: Digest,
+    },
+}
+
+/// Why a certificate or a revocation was not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EnvelopeRefused {
+    #[error("this is no certificate: {0}")]
+    Envelope(#[from] EnvelopeError),
+    #[error("the payload is `{0}`, not an in-toto statement")]
+    PayloadType(String),
+    #[error("this certifies nothing: {0}")]
+    Statement(#[from] StatementError),
+    #[error("this is a revocation; send it with `caii workload revoke`")]
+    NotCertification,
+    #[error("no steward of the charter in force signed this")]
+    NoSteward,
+    #[error("{} certificates of this workload are kept already", CERTIFICATES_MAX)]
+    TooMany,
+    #[error("this revokes nothing: {0}")]
+    Revocation(#[from] RevocationRefused),
+    #[error(transparent)]
+    Store(#[from] PoolGovernanceError),
+}
+
+/// The governance of a running pool.
+pub(crate) struct Governance {
+    repository: Repository,
+    online: SoftwareKey,
+    /// The only steward's key, in a pool whose operator wrote no charter.
+    operator: Option<SoftwareKey>,
+    certificates: PathBuf,
+    /// Held while files are written.
+    published: Mutex<Published>,
+}
+
+/// What is in force, as delivered.
+#[derive(Clone)]
+struct Published {
+    files: Arc<Vec<u8>>,
+    version: u64,
+    trusted: Arc<Trusted>,
+}
+
+impl Governance {
+    /// The governance of the pool in this directory. Without a charter it gets one: 1 of 1, the operator's.
+    pub(super) async fn open(
+        pool_dir: &Path,
+        pool: PoolId,
+        charter: Option<&Path>,
+    ) -> Result<Self, PoolGovernanceError> {
+        let (dir, certificates) = (pool_dir.join("charter"), pool_dir.join("certificates"));
+        fs::create_dir_all(&certificates).map_err(io_error("make", &certificates))?;
+        let operator_key = dir.join(OPERATOR_KEY);
+        match charter {
+            Some(given) => adopt(given, &dir)?,
+            None if dir.exists() => {}
+            None => found(&dir, pool)?,
+        }
+        let repository = Repository::open(&dir)?;
+        let online = read_key(&dir.join(ONLINE_KEY))?;
+        let operator = operator_key.exists().then(|| read_key(&operator_key)).transpose()?;
+        repository.refresh(&online, clock::now(), FRESH_FOR)?;
+        let published = Mutex::new(publish(&repository).await?);
+        Ok(Self { repository, online, operator, certificates, published })
+    }
+
+    /// What devices pin.
+    pub(crate) fn pin(&self) -> Digest {
+        self.repository.pin()
+    }
+
+    /// The charter's files as one JSON, and their version.
+    pub(crate) fn files(&self) -> (Arc<Vec<u8>>, u64) {
+        let published = self.published();
+        (published.files.clone(), published.version)
+    }
+
+    /// Who decides, in a sentence.
+    pub(crate) fn describe(&self) -> String {
+        self.trusted().charter.describe()
+    }
+
+    /// Whether the operator alone certifies, with the key in the pool's directory.
+    pub(crate) fn is_operators_own(&self) -> bool {
+        self.operator.is_some()
+    }
+
+    /// Vouches anew that the files are the newest, which also takes up what stewards signed meanwhile.
+    pub(crate) async fn refresh(&self) -> Result<u64, PoolGovernanceError> {
+        self.repository.refresh(&self.online, clock::now(), FRESH_FOR)?;
+        let published = publish(&self.repository).await?;
+        let version = published.version;
+        *self.published() = published;
+        Ok(version)
+    }
+
+    /// Whether some region's devices would run the workload now.
+    pub(crate) fn verdict(&self, manifest: &Manifest) -> Result<Certified, Uncertified> {
+        let trusted = self.trusted();
+        let envelopes = self.certificates_of(manifest.digest()).unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot read certificates");
+            Vec::new()
+        });
+        let facts = Facts::of(manifest);
+        let mut refused = None;
+        for mandate in &trusted.charter.certify {
+            let policy = LocalPolicy::open(mandate.region.clone(), runtime_version());
+            match decide(&trusted, clock::now(), &facts, &envelopes, &policy) {
+                Ok(certified) => return Ok(certified),
+                Err(error) => refused = refused.or(Some(error)),
+            }
+        }
+        Err(refused.unwrap_or_else(|| Uncertified::NoMandate { region: Region::any() }))
+    }
+
+    /// Everything kept that was signed about a workload, unverified.
+    pub(crate) fn certificates_of(&self, workload: Digest) -> Result<Vec<Envelope>, PoolGovernanceError> {
+        let dir = self.certificates.join(workload.hex());
+        let files = match fs::read_dir(&dir) {
+            Ok(files) => files,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(io_error("read", &dir)(source)),
+        };
+        let mut found = Vec::new();
+        for file in files {
+            let path = file.map_err(io_error("read", &dir))?.path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                let bytes = fs::read(&path).map_err(io_error("read", &path))?;
+                match Envelope::from_json(&bytes) {
+                    Ok(envelope) => found.push((path, envelope)),
+                    Err(error) => tracing::warn!(path = %path.display(), %error, "a kept certificate cannot be read"),
+                }
+            }
+        }
+        found.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(found.into_iter().map(|(_, envelope)| envelope).collect())
+    }
+
+    /// Keeps a certificate, once a steward of the charter signed it. Its workload need not be in the pool yet.
+    pub(crate) fn add_certificate(&self, bytes: &[u8]) -> Result<Digest, EnvelopeRefused> {
+        let envelope = Envelope::from_json(bytes)?;
+        let certification = certification(&envelope)?;
+        let trusted = self.trusted();
+        let signed = envelope.signed_bytes();
+        let by_steward = |steward: &Steward| {
+            let signatures = envelope.signatures.iter();
+            let ours = signatures.filter(|signature| signature.key == Some(steward.key.id()));
+            ours.into_iter().any(|signature| steward.key.verify(&signed, &signature.bytes).is_ok())
+        };
+        if certification.charter != trusted.charter.id || !trusted.charter.stewards.iter().any(by_steward) {
+            return Err(EnvelopeRefused::NoSteward);
+        }
+        self.keep(certification.workload, &envelope)?;
+        Ok(certification.workload)
+    }
+
+    /// Takes a revocation that a steward signed and publishes it. The new version of the files.
+    pub(crate) async fn add_revocation(&self, bytes: &[u8]) -> Result<(Revocation, u64), EnvelopeRefused> {
+        let envelope = Envelope::from_json(bytes)?;
+        let revocation = Revocation::read(&self.trusted().charter, &envelope)?;
+        self.repository.add_revocation(&envelope).map_err(PoolGovernanceError::from)?;
+        let version = self.refresh().await?;
+        Ok((revocation, version))
+    }
+
+    /// Certifies a workload with the operator's key, where the operator alone decides.
+    pub(crate) fn certify_as_operator(&self, manifest: &Manifest) -> Result<(), EnvelopeRefused> {
+        let Some(key) = &self.operator else { return Ok(()) };
+        if self.verdict(manifest).is_ok() {
+            return Ok(());
+        }
+        let now = clock::now();
+        let certification = Certification {
+            workload: manifest.digest(),
+            name: manifest.name.clone(),
+            charter: self.pin(),
+            runtime: manifest.runtime,
+            meter: manifest.meter,
+            limits: manifest.limits,
+            uses: UseCategory::ALL.iter().copied().collect(),
+            data_tiers: [DataTier::Public, DataTier::Internal].into(),
+            regions: [Region::any()].into(),
+            issued: now,
+            expires: now + OWN_CERTIFICATE_VALID,
+            build: None,
+        };
+        let mut envelope = Envelope::unsigned(PAYLOAD_TYPE, certification.to_json());
+        let signature =
+            key.sign(&envelope.signed_bytes()).map_err(GovernanceError::from).map_err(PoolGovernanceError::from)?;
+        envelope.add(key.public().id(), signature);
+        self.keep(manifest.digest(), &envelope)
+    }
+
+    /// Tells the coordinator which version is in force and which of its workloads may not run any more.
+    pub(crate) fn enforce(&self, handle: &Handle, version: u64, workloads: &BTreeMap<Digest, Manifest>) {
+        handle.tell(Input::GovernanceChanged { version });
+        for (digest, manifest) in workloads {
+            let revoked = self.trusted().revoked(Revoked::Workload(*digest)).cloned();
+            if let Some(revocation) = revoked {
+                let reason = format!("{}: {}", revocation.by, revocation.why);
+                handle.tell(Input::WorkloadRevoked { workload: *digest, reason });
+            } else if let Err(refusal) = self.verdict(manifest) {
+                tracing::info!(workload = %digest, %refusal, "no device may run it now");
+            }
+        }
+    }
+
+    fn keep(&self, workload: Digest, envelope: &Envelope) -> Result<(), EnvelopeRefused> {
+        let dir = self.certificates.join(workload.hex());
+        let store = |attempt, path: &Path| {
+            let path = path.to_owned();
+            move |source| EnvelopeRefused::Store(PoolGovernanceError::Io { attempt, path, source })
+        };
+        fs::create_dir_all(&dir).map_err(store("make", &dir))?;
+        let json = envelope.to_json();
+        let path = dir.join(format!("{}.json", Digest::of(&json).hex()));
+        if path.exists() {
+            return Ok(());
+        }
+        let kept = fs::read_dir(&dir).map_err(store("read", &dir))?.count();
+        if kept >= CERTIFICATES_MAX {
+            return Err(EnvelopeRefused::TooMany);
+        }
+        write_whole(&path, &json).map_err(store("write", &path))
+    }
+
+    fn trusted(&self) -> Arc<Trusted> {
+        self.published().trusted.clone()
+    }
+
+    fn published(&self) -> MutexGuard<'_, Published> {
+        // It is replaced as a whole.
+        self.published.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn certification(envelope: &Envelope) -> Result<Certification, EnvelopeRefused> {
+    if envelope.payload_type != PAYLOAD_TYPE {
+        return Err(EnvelopeRefused::PayloadType(envelope.payload_type.clone()));
+    }
+    match Statement::from_json(&envelope.payload)? {
+        Statement::Certification(certification) => Ok(*certification),
+        Statement::Revocation(_) => Err(EnvelopeRefused::NotCertification),
+    }
+}
+
+async fn publish(repository: &Repository) -> Result<Published, GovernanceError> {
+    let files: Files = repository.files()?;
+    let trusted = verify_files(repository.pin(), &files, Expiry::Refused).await?;
+    let digest = files.digest().0;
+    // Any number that changes with the files will do; 0 means that nothing is known.
+    let version = u64::from_be_bytes(*digest.first_chunk().expect("a digest has 32 bytes")).max(1);
+    Ok(Published { files: Arc::new(files.to_json()), version, trusted: Arc::new(trusted) })
+}
+
+/// A charter of the operator's own.
+fn found(dir: &Path, pool: PoolId) -> Result<(), PoolGovernanceError> {
+    // Made elsewhere and moved, so that a crash leaves a whole charter or none.
+    let parent = dir.parent().expect("it is in the pool's directory");
+    let fresh = tempfile::Builder::new().prefix(".charter-").tempdir_in(parent).map_err(io_error("make", dir))?;
+    let key = |name: &str, label: &str| {
+        let path = fresh.path().join(name);
+        SoftwareKey::create(&path, label, None).map_err(|source| PoolGovernanceError::Key { path, source })
+    };
+    let (steward, online) = (key(OPERATOR_KEY, OPERATOR)?, key(ONLINE_KEY, "online")?);
+    let RuntimeVersion([major, ..]) = runtime_version();
+    let charter = Charter {
+        id: Digest([0; 32]),
+        name: format!("{pool}, its operator's own"),
+        bodies: vec![Body { name: OPERATOR.into(), about: "Whoever runs the pool".into() }],
+        stewards: vec![Steward { name: OPERATOR.into(), body: OPERATOR.into(), key: steward.public() }],
+        certify: vec![Mandate { region: Region::any(), threshold: 1, stewards: vec![OPERATOR.into()] }],
+        revoke: vec![OPERATOR.into()],
+        runtime_min: RuntimeVersion([major, 0, 0]),
+        certification_valid_max: Millis(400 * DAY),
+        revoked: Revocations::new(),
+    };
+    let expires = clock::now() + OWN_CHARTER_VALID;
+    let repository =
+        Repository::init(fresh.path(), &Founding { charter, threshold: 1, online: online.public(), expires })?;
+    repository.sign(&steward)?;
+    repository.refresh(&online, clock::now(), FRESH_FOR)?;
+    let made = fresh.keep();
+    fs::rename(&made, dir).map_err(io_error("write", dir))
+}
+
+/// Takes over a charter that stewards made, or what they changed since.
+fn adopt(given: &Path, dir: &Path) -> Result<(), PoolGovernanceError> {
+    let theirs = Repository::open(given)?;
+    if dir.exists() {
+        let known = Repository::open(dir)?.pin();
+        if known != theirs.pin() {
+            return Err(PoolGovernanceError::OtherCharter { given: given.to_owned(), known });
+        }
+    }
+    copy(given, dir)
+}
+
+/// Copies what is not there yet. The files of a charter are never changed under their name, but for a draft, to which
+/// signatures come, and for what the pool itself signs.
+fn copy(from: &Path, to: &Path) -> Result<(), PoolGovernanceError> {
+    fs::create_dir_all(to).map_err(io_error("make", to))?;
+    for entry in fs::read_dir(from).map_err(io_error("read", from))? {
+        let entry = entry.map_err(io_error("read", from))?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if source.is_dir() {
+            if target.exists() {
+                fs::remove_dir_all(&target).map_err(io_error("replace", &target))?;
+            }
+            copy(&source, &target)?;
+        } else if !target.exists() {
+            let bytes = fs::read(&source).map_err(io_error("read", &source))?;
+            write_whole(&target, &bytes).map_err(io_error("write", &target))?;
+        }
+    }
+    Ok(())
+}
+
+fn read_key(path: &Path) -> Result<SoftwareKey, PoolGovernanceError> {
+    // A pool starts without anybody at hand who could type one.
+    SoftwareKey::read(path, |_| Err(KeyFileError::PassphraseMissing))
+        .map_err(|source| PoolGovernanceError::Key { path: path.to_owned(), source })
+}
+
+/// Writes a file that only its owner can read; whole or not at all.
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = path.parent().expect("it is in a directory");
+    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(directory)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    File::open(directory)?.sync_all()
+}
+
+fn io_error(attempt: &'static str, path: &Path) -> impl Fn(io::Error) -> PoolGovernanceError + use<> {
+    let path = path.to_owned();
+    move |source| PoolGovernanceError::Io { attempt, path: path.clone(), source }
+}

@@ -1,0 +1,5 @@
+//! Files of weights.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| caii_fuzz::models::safetensors(bytes));

@@ -1,0 +1,5 @@
+//! Files tokenizer.json.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| caii_fuzz::models::tokenizer(bytes));

@@ -1,0 +1,5 @@
+//! Join tickets.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| caii_fuzz::wire::ticket(bytes));

@@ -1,0 +1,5 @@
+//! A pool's reply.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| caii_fuzz::wire::exchange_reply(bytes));

@@ -1,0 +1,5 @@
+//! A workload's manifest.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| caii_fuzz::wire::manifest(bytes));

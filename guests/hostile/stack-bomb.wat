@@ -1,0 +1,15 @@
+;; Calls itself without end, each time with a large frame whose values are needed afterwards.
+(module
+  (memory (export "memory") 1)
+  (func $deep (param $n i32) (param $a v128) (param $b v128) (param $c v128) (param $d v128) (result v128)
+    (local $e v128) (local $f v128) (local $g v128) (local $h v128)
+    (local.set $e (i32x4.add (local.get $a) (i32x4.splat (local.get $n))))
+    (local.set $f (i32x4.mul (local.get $b) (local.get $e)))
+    (local.set $g (i32x4.sub (local.get $c) (local.get $f)))
+    (local.set $h (i32x4.add (local.get $d) (local.get $g)))
+    (i32x4.add (i32x4.add (local.get $e) (local.get $f)) (i32x4.add (local.get $g)
+      (i32x4.add (local.get $h) (call $deep (i32.add (local.get $n) (i32.const 1))
+        (local.get $e) (local.get $f) (local.get $g) (local.get $h))))))
+  (func (export "_start")
+    (v128.store (i32.const 0) (call $deep (i32.const 0) (i32x4.splat (i32.const 1)) (i32x4.splat (i32.const 2))
+      (i32x4.splat (i32.const 3)) (i32x4.splat (i32.const 4))))))
