@@ -139,13 +139,14 @@ struct LetIn {
 impl LetIn {
     fn open(dir: &Path) -> Self {
         let path = dir.join("let-in.json");
-        let entries = match std::fs::read(&path).map(|bytes| serde_json::from_slice(&bytes)) {
-            Ok(Ok(entries)) => entries,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, path = %path.display(), "what was let in before cannot be read");
-                Vec::new()
-            }
-            Err(_) => Vec::new(),
+        let unreadable = |error: &dyn std::fmt::Display| {
+            tracing::warn!(%error, path = %path.display(), "what was let in before cannot be read");
+            Vec::new()
+        };
+        let entries = match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| unreadable(&error)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => unreadable(&error),
         };
         Self { path, entries }
     }
