@@ -69,7 +69,8 @@ pub struct Limits {
     pub output_per_item: Bytes,
     /// Standard error of one item that is kept; the rest is dropped.
     pub stderr_per_item: Bytes,
-    /// Wall time of one item before the device gives the attempt up.
+    /// Time of one item before the device gives the attempt up. What passes while the device lets it not run (frozen, or
+    /// waiting for a CPU that its owner uses) does not count.
     pub wall_per_item: Millis,
 }
 

@@ -20,6 +20,7 @@ mod program;
 mod protocol;
 mod runner;
 mod wasi;
+mod watch;
 mod wipe;
 
 pub use cache::DeviceSecret;

@@ -7,6 +7,7 @@ use crate::jail::{self, JailLayer, JailPolicy, JailReport, LayerState, cgroup};
 use crate::meter::FloatNan;
 use crate::protocol::{self, BlobSetup, Frame, MAX_ITEM, Refusal, Setup, Stage, encode};
 use crate::wasi::MAX_MEMORY;
+use crate::watch::Watch;
 use crate::wipe::{Outcomes, Wiped};
 use caii_model::{Bytes, Digest, Fuel, ItemError, ItemOutcome, Manifest, Millis};
 use command_fds::{CommandFdExt as _, FdMapping};
@@ -17,7 +18,6 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
@@ -455,7 +455,7 @@ impl RunnerControl {
     }
 
     /// How long it has been frozen in all.
-    fn frozen_for(&self) -> Duration {
+    pub(crate) fn frozen_for(&self) -> Duration {
         let frozen = self.frozen();
         frozen.before + frozen.since.map_or(Duration::ZERO, |since| since.elapsed())
     }
@@ -705,9 +705,9 @@ impl Process {
     async fn run_task(&mut self, items: &[Vec<u8>], wall: Millis, most: Bytes) -> Result<TaskRun, RunError> {
         let begun = Instant::now();
         let collected = {
-            let watch = Watch { control: &self.control, progress: &self.progress, limit: wall };
+            let watch = Watch::new(&self.control, &self.progress, wall);
             let mut feeding = std::pin::pin!(feed(&mut self.stdin, items));
-            let mut collecting = std::pin::pin!(collect(&mut self.frames, items.len(), most, watch));
+            let mut collecting = std::pin::pin!(collect(&mut self.frames, items.len(), most, wall, watch));
             let mut fed = false;
             loop {
                 tokio::select! {
@@ -757,39 +757,16 @@ async fn feed(stdin: &mut ChildStdin, items: &[Vec<u8>]) -> io::Result<()> {
     stdin.write_all(&buffer).await
 }
 
-/// Watches how long the present item has been running.
-struct Watch<'a> {
-    control: &'a RunnerControl,
-    progress: &'a File,
-    limit: Millis,
-}
-
-impl Watch<'_> {
-    /// How many items the runner has started in its life.
-    fn started(&self) -> u64 {
-        let mut bytes = [0; 8];
-        // It is eight bytes of memory; should reading fail, the watch sees no progress, which is the safe side.
-        self.progress.read_exact_at(&mut bytes, 0).map_or(0, |()| u64::from_le_bytes(bytes))
-    }
-
-    fn interval(&self) -> Duration {
-        Duration::from_millis((self.limit.0 / 8).clamp(5, 1_000))
-    }
-}
-
 async fn collect(
     frames: &mut FrameReader,
     count: usize,
     most: Bytes,
-    watch: Watch<'_>,
+    limit: Millis,
+    mut watch: Watch<'_>,
 ) -> Result<(Vec<ItemOutcome>, Duration), CollectError> {
     let protocol = |what: &str| CollectError::Run(RunError::Protocol(what.to_owned()));
     let mut outcomes = Outcomes::with_capacity(count);
     let mut output: u64 = 0;
-    let before = watch.started();
-    let mut seen = before;
-    let mut seen_at = Instant::now();
-    let mut frozen_then = watch.control.frozen_for();
     let mut tick = tokio::time::interval(watch.interval());
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -814,16 +791,11 @@ async fn collect(
                 Err(FrameError::Decode(error)) => return Err(protocol(&error.to_string())),
             },
             _ = tick.tick() => {
-                let started = watch.started();
-                let frozen = watch.control.frozen_for();
-                if started != seen {
-                    (seen, seen_at, frozen_then) = (started, Instant::now(), frozen);
-                } else if seen_at.elapsed().saturating_sub(frozen - frozen_then) >= Duration::from_millis(watch.limit.0)
-                {
+                if let Some(index) = watch.overdue() {
                     // Results that the runner has not sent yet do not make their item the slow one.
-                    let index = usize::try_from(seen.saturating_sub(before).saturating_sub(1)).unwrap_or(usize::MAX);
-                    let index = index.min(count.saturating_sub(1)).max(outcomes.len().min(count.saturating_sub(1)));
-                    return Err(CollectError::Run(RunError::ItemTooSlow { index, limit: watch.limit }));
+                    let last = count.saturating_sub(1);
+                    let index = index.min(last).max(outcomes.len().min(last));
+                    return Err(CollectError::Run(RunError::ItemTooSlow { index, limit }));
                 }
             }
         }

@@ -8,6 +8,8 @@ use caii_sandbox::{DeviceSecret, Priority, RunError, Runner, RunnerSpec, StartEr
 use guests::*;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -211,12 +213,36 @@ async fn floods_and_memory_bombs_fail_the_item_and_leave_the_runner_small() {
 async fn a_slow_item_fails_the_attempt_and_names_itself() {
     let mut device = Device::new(&menu());
     device.manifest.limits.fuel_per_item = Fuel(u64::MAX / 4);
-    device.manifest.limits.wall_per_item = Millis(400);
+    device.manifest.limits.wall_per_item = Millis(1_000);
     let mut runner = device.start().await;
     let error = runner.run(items(&["efirst", "esecond", "l", "enever"])).await.unwrap_err();
-    assert!(matches!(error, RunError::ItemTooSlow { index: 2, limit: Millis(400) }), "{error}");
+    assert!(matches!(error, RunError::ItemTooSlow { index: 2, limit: Millis(1_000) }), "{error}");
     until_state(runner.pid(), gone).await;
     assert!(!runner.usable());
+}
+
+/// A runner has the lowest priority: what its owner's programs take from it must not make its items the slow ones.
+#[tokio::test]
+async fn a_starved_runner_is_not_called_slow() {
+    let mut device = Device::new(&menu());
+    device.manifest.limits.fuel_per_item = Fuel(u64::MAX / 4);
+    device.manifest.limits.wall_per_item = Millis(1_000);
+    let (mut runner, _) = Runner::start(RunnerSpec { priority: Priority::Idle, ..device.spec() }).await.unwrap();
+    let busy = Arc::new(AtomicBool::new(true));
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let owners: Vec<_> = (0..2 * cores)
+        .map(|_| {
+            let busy = Arc::clone(&busy);
+            std::thread::spawn(move || while busy.load(Ordering::Relaxed) {})
+        })
+        .collect();
+    let mut task = std::pin::pin!(runner.run(items(&["l"])));
+    let early = tokio::time::timeout(Duration::from_secs(3), &mut task).await;
+    busy.store(false, Ordering::Relaxed);
+    owners.into_iter().for_each(|owner| owner.join().unwrap());
+    assert!(early.is_err(), "{early:?}");
+    // Nor does it run for ever once it may.
+    assert!(matches!(task.await, Err(RunError::ItemTooSlow { index: 0, limit: Millis(1_000) })));
 }
 
 #[tokio::test]
