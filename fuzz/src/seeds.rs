@@ -91,6 +91,7 @@ fn wire() -> Vec<Seed> {
         device: DeviceId([7; 8]),
         boot: Some(BootId([1; 16])),
         session: Some(SessionId([3; 16])),
+        replaces: None,
         sequence: 7,
         settled_sequence: 6,
         meter: MeterId(Digest([2; 32])),
@@ -107,6 +108,7 @@ fn wire() -> Vec<Seed> {
     let body = caii_wire::encode_exchange_request(&request, &attachments());
     let small =
         ExchangeRequest { boot: None, session: None, holding: vec![], reports: vec![], ready: vec![], ..request };
+    let small = ExchangeRequest { replaces: Some(SessionId([5; 16])), ..small };
     let small = caii_wire::encode_exchange_request(&small, &Attachments::new());
     let envelope =
         Envelope { device: DeviceId([1; 8]), kind: RequestKind::Exchange, body: small.clone(), signature: [4; 64] };

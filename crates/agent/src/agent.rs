@@ -448,6 +448,7 @@ impl Agent {
             device: self.device,
             boot: heading.boot,
             session: heading.session,
+            replaces: heading.replaces,
             sequence: heading.sequence,
             settled_sequence: heading.settled_sequence,
             meter: self.config.meter,

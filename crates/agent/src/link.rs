@@ -20,6 +20,8 @@ const CORRECTIONS_MAX: u32 = 4;
 pub(crate) struct Link {
     boot: Option<BootId>,
     session: Option<SessionId>,
+    /// The conversation that the next beginning takes the place of, as the coordinator named it.
+    replaces: Option<SessionId>,
     /// The last one used.
     sequence: u64,
     outstanding: BTreeMap<u64, Sent>,
@@ -47,6 +49,7 @@ struct Sent {
 pub(crate) struct Heading {
     pub(crate) boot: Option<BootId>,
     pub(crate) session: Option<SessionId>,
+    pub(crate) replaces: Option<SessionId>,
     pub(crate) sequence: u64,
     pub(crate) settled_sequence: u64,
     pub(crate) wait: Millis,
@@ -65,6 +68,7 @@ impl Link {
         Self {
             boot: None,
             session: None,
+            replaces: None,
             sequence: 0,
             outstanding: BTreeMap::new(),
             answered: 0,
@@ -153,6 +157,7 @@ impl Link {
         Heading {
             boot: self.boot,
             session: self.session,
+            replaces: self.replaces,
             sequence: self.sequence,
             settled_sequence: first_open - 1,
             wait: if prompt { Millis(0) } else { config.wait },
@@ -163,7 +168,7 @@ impl Link {
     pub(crate) fn replied(&mut self, now: Timestamp, entropy: u64, config: &Config, reply: &ExchangeReply) -> bool {
         let Some(sent) = self.outstanding.remove(&reply.sequence) else { return false };
         if sent.session.is_none() && self.session.is_none() && sent.boot == self.boot {
-            self.session = Some(reply.session);
+            (self.session, self.replaces) = (Some(reply.session), None);
         }
         self.answered = self.answered.max(reply.sequence);
         let settled = reply.acks.iter().map(|(id, _)| id).chain(&reply.dropped).copied().collect();
@@ -199,11 +204,17 @@ impl Link {
             // Beginning anew ends the earlier conversation, whose last requests are then refused for just that.
             _ if !current => {}
             Refusal::BootChanged(boot) => {
-                (self.boot, self.session) = (Some(*boot), None);
+                (self.boot, self.session, self.replaces) = (Some(*boot), None, None);
                 self.correct(now, entropy, config, refusal);
             }
             Refusal::SessionUnknown => {
-                self.session = None;
+                (self.session, self.replaces) = (None, None);
+                self.correct(now, entropy, config, refusal);
+            }
+            // An earlier process of this agent, a beginning whose reply was lost, or another agent with this identity:
+            // the newest one goes on.
+            Refusal::SessionHeld(session) if self.session.is_none() => {
+                self.replaces = Some(*session);
                 self.correct(now, entropy, config, refusal);
             }
             Refusal::SessionSuperseded => return Verdict::Superseded,

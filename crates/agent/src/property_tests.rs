@@ -246,6 +246,12 @@ impl World {
         if request.boot != Some(boot) {
             return self.act(entropy, Input::Refused { sequence, refusal: Refusal::BootChanged(boot) });
         }
+        let known = self.session.map(|known| SessionId([known; 16]));
+        if let (None, Some(known)) = (request.session, known)
+            && request.replaces != Some(known)
+        {
+            return self.act(entropy, Input::Refused { sequence, refusal: Refusal::SessionHeld(known) });
+        }
         let session = match (request.session, self.session) {
             (None, _) => {
                 self.sessions = self.sessions.wrapping_add(1);

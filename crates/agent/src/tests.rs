@@ -228,6 +228,22 @@ fn an_unknown_session_is_begun_anew_and_its_last_requests_are_no_alarm() {
 }
 
 #[test]
+fn a_beginning_names_the_conversation_that_it_replaces() {
+    let mut script = Script::new(1);
+    script.act(Input::Started);
+    script.act(Input::Refused { sequence: 1, refusal: Refusal::BootChanged(BOOT) });
+    let held = SessionId([77; 16]);
+    let actions = script.act(Input::Refused { sequence: 2, refusal: Refusal::SessionHeld(held) });
+    let request = exchange(&actions);
+    assert_eq!((request.session, request.replaces), (None, Some(held)));
+    let actions = script.reply(3, vec![], vec![]);
+    assert_eq!(exchange(&actions).replaces, None);
+    // The next beginning starts without it.
+    let actions = script.act(Input::Refused { sequence: 4, refusal: Refusal::SessionUnknown });
+    assert_eq!((exchange(&actions).session, exchange(&actions).replaces), (None, None));
+}
+
+#[test]
 fn another_agent_with_this_identity_is_not_fought() {
     let mut script = Script::connected(1);
     let actions = script.act(Input::Refused { sequence: 3, refusal: Refusal::SessionSuperseded });

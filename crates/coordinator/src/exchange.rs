@@ -52,6 +52,9 @@ impl Draft<'_> {
         }
         let present = self.presence().present.get(&device);
         match (request.session, present) {
+            (None, Some(present)) if request.replaces != Some(present.session) => {
+                return Err(Refusal::SessionHeld(present.session));
+            }
             (None, _) => self.begin(request),
             (Some(session), Some(present)) if present.session == session => {}
             (Some(session), Some(present)) if present.superseded.contains(&session) => {

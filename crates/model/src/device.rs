@@ -102,8 +102,11 @@ pub struct ExchangeRequest {
     pub device: DeviceId,
     /// The coordinator process that it believes to speak to.
     pub boot: Option<BootId>,
-    /// The conversation; absent: begin one, which ends any other of this device.
+    /// The conversation; absent: begin one.
     pub session: Option<SessionId>,
+    /// When beginning: the conversation of this device that it takes the place of. Whoever begins has to name the one
+    /// that is going on, so that a beginning that was overtaken by another one does nothing.
+    pub replaces: Option<SessionId>,
     /// Larger than in every earlier request of this device to this coordinator process.
     pub sequence: u64,
     /// Every reply up to this sequence was received or is given up: leases that came in them and are neither held nor

@@ -1,6 +1,6 @@
 //! Every way in which a pool says no. Each has a stable code and a page under `docs/errors/`.
 
-use crate::{BootId, Bytes, DeviceId, Digest, FileId, JobId, KeyId, MeterId, TicketId, Timestamp};
+use crate::{BootId, Bytes, DeviceId, Digest, FileId, JobId, KeyId, MeterId, SessionId, TicketId, Timestamp};
 use std::fmt;
 
 /// Why a request was refused. Nothing was changed by it.
@@ -52,6 +52,8 @@ pub enum Refusal {
     BootChanged(BootId),
     /// The conversation is not known: begin one.
     SessionUnknown,
+    /// This device has a conversation, which a new one must name to take its place.
+    SessionHeld(SessionId),
     /// Another agent with the same identity has begun a conversation since.
     SessionSuperseded,
     /// The sequence was not larger than in an earlier request.
@@ -117,6 +119,7 @@ impl Refusal {
             Self::DeviceUnknown(_) => "device-unknown",
             Self::BootChanged(_) => "boot-changed",
             Self::SessionUnknown => "session-unknown",
+            Self::SessionHeld(_) => "session-held",
             Self::SessionSuperseded => "session-superseded",
             Self::SequenceStale { .. } => "sequence-stale",
             Self::LeaseForged => "lease-forged",
@@ -131,7 +134,7 @@ impl Refusal {
     }
 
     /// Every code.
-    pub const CODES: [&'static str; 28] = [
+    pub const CODES: [&'static str; 29] = [
         "job-unknown",
         "job-ended",
         "file-unknown",
@@ -150,6 +153,7 @@ impl Refusal {
         "device-unknown",
         "boot-changed",
         "session-unknown",
+        "session-held",
         "session-superseded",
         "sequence-stale",
         "lease-forged",
@@ -206,6 +210,9 @@ impl fmt::Display for Refusal {
             }
             Self::BootChanged(boot) => write!(f, "the coordinator was restarted; it is now {boot}"),
             Self::SessionUnknown => f.write_str("the coordinator does not know this session; begin a new one"),
+            Self::SessionHeld(session) => {
+                write!(f, "the device already converses in {session}; a new session must name the one that it replaces")
+            }
             Self::SessionSuperseded => f.write_str(
                 "another agent with this device's identity has connected since; give each machine an agent directory of its own",
             ),

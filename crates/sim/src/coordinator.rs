@@ -539,7 +539,11 @@ fn tell_input(input: &Input) -> String {
                 request.sequence,
                 request.settled_sequence,
                 request.slots_free,
-                if request.session.is_some() { "" } else { ", begins" },
+                match (request.session, request.replaces) {
+                    (Some(_), _) => "",
+                    (None, None) => ", begins",
+                    (None, Some(_)) => ", begins instead",
+                },
                 ids(&mut request.holding.iter()),
                 ids(&mut request.reports.iter().map(|report| &report.lease)),
             )

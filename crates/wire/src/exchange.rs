@@ -54,6 +54,7 @@ pub fn encode_exchange_request(request: &ExchangeRequest, attachments: &Attachme
         reports: request.reports.iter().map(Into::into).collect(),
         ready: request.ready.iter().map(|workload| workload.0.to_vec()).collect(),
         attachments: attachments.values().cloned().collect(),
+        replaces: request.replaces.map(|session| session.0.to_vec()),
     };
     message.encode_to_vec()
 }
@@ -63,11 +64,13 @@ pub fn decode_exchange_request(device: DeviceId, body: &[u8]) -> Result<(Exchang
     let message: proto::ExchangeRequest = REQUEST.open(body)?;
     let boot = message.boot.map(|boot| fixed("ExchangeRequest.boot", &boot)).transpose()?;
     let session = message.session.map(|session| fixed("ExchangeRequest.session", &session)).transpose()?;
+    let replaces = message.replaces.map(|session| fixed("ExchangeRequest.replaces", &session)).transpose()?;
     let ready = message.ready.iter().map(|workload| digest("ExchangeRequest.ready", workload));
     let request = ExchangeRequest {
         device,
         boot: boot.map(BootId),
         session: session.map(SessionId),
+        replaces: replaces.map(SessionId),
         sequence: message.sequence,
         settled_sequence: message.settled_sequence,
         meter: MeterId(digest("ExchangeRequest.meter", &message.meter)?),

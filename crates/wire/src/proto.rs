@@ -55,6 +55,8 @@ pub(crate) struct ExchangeRequest {
     pub(crate) ready: Vec<Vec<u8>>,
     #[prost(bytes = "vec", repeated, tag = "13")]
     pub(crate) attachments: Vec<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "14")]
+    pub(crate) replaces: Option<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -3,7 +3,9 @@
 use crate::convert::fixed;
 use crate::open::{Frame, VERSION};
 use crate::{DecodeError, limits, proto};
-use caii_model::{BootId, Bytes, DeviceId, Digest, FileId, JobId, KeyId, MeterId, Refusal, TicketId, Timestamp};
+use caii_model::{
+    BootId, Bytes, DeviceId, Digest, FileId, JobId, KeyId, MeterId, Refusal, SessionId, TicketId, Timestamp,
+};
 use prost::Message as _;
 
 /// A reply that is nothing but a refusal, whatever was asked.
@@ -111,6 +113,7 @@ impl From<&Refusal> for proto::Refusal {
                 Self { subject_bytes: device.0.to_vec(), ..plain }
             }
             Refusal::BootChanged(boot) => Self { subject_bytes: boot.0.to_vec(), ..plain },
+            Refusal::SessionHeld(session) => Self { subject_bytes: session.0.to_vec(), ..plain },
             Refusal::SequenceStale { last } => Self { number: *last, ..plain },
             Refusal::LeaseExpired(at) => Self { number: at.0, ..plain },
             Refusal::FieldInvalid { field, reason } => {
@@ -167,6 +170,7 @@ fn typed(refusal: &proto::Refusal) -> Option<Refusal> {
         "device-unknown" => Refusal::DeviceUnknown(device()?),
         "boot-changed" => Refusal::BootChanged(BootId(fixed("Refusal", &refusal.subject_bytes).ok()?)),
         "session-unknown" => Refusal::SessionUnknown,
+        "session-held" => Refusal::SessionHeld(SessionId(fixed("Refusal", &refusal.subject_bytes).ok()?)),
         "session-superseded" => Refusal::SessionSuperseded,
         "sequence-stale" => Refusal::SequenceStale { last: number },
         "lease-forged" => Refusal::LeaseForged,

@@ -106,11 +106,12 @@ pub(crate) fn exchange_request(device: DeviceId) -> impl Strategy<Value = Exchan
         prop::collection::vec(report(), 0..4),
         prop::collection::vec(digest(), 0..4),
     );
-    (any::<Option<[u8; 16]>>(), any::<Option<[u8; 16]>>(), any::<[u64; 3]>(), any::<[u32; 2]>(), digest(), lists)
-        .prop_map(move |(boot, session, [sequence, settled_sequence, wait], slots, meter, lists)| ExchangeRequest {
+    (any::<[Option<[u8; 16]>; 3]>(), any::<[u64; 3]>(), any::<[u32; 2]>(), digest(), lists).prop_map(
+        move |([boot, session, replaces], [sequence, settled_sequence, wait], slots, meter, lists)| ExchangeRequest {
             device,
             boot: boot.map(BootId),
             session: session.map(SessionId),
+            replaces: replaces.map(SessionId),
             sequence,
             settled_sequence,
             meter: MeterId(meter),
@@ -120,7 +121,8 @@ pub(crate) fn exchange_request(device: DeviceId) -> impl Strategy<Value = Exchan
             holding: lists.0,
             reports: lists.1,
             ready: lists.2,
-        })
+        },
+    )
 }
 
 pub(crate) fn exchange_reply() -> impl Strategy<Value = ExchangeReply> {
@@ -269,6 +271,7 @@ pub(crate) fn every_refusal() -> Vec<Refusal> {
         Refusal::DeviceUnknown(DeviceId([16; 8])),
         Refusal::BootChanged(BootId([17; 16])),
         Refusal::SessionUnknown,
+        Refusal::SessionHeld(SessionId([18; 16])),
         Refusal::SessionSuperseded,
         Refusal::SequenceStale { last: u64::MAX },
         Refusal::LeaseForged,
@@ -304,6 +307,7 @@ pub(crate) fn sample_request(device: DeviceId) -> ExchangeRequest {
         device,
         boot: Some(BootId([1; 16])),
         session: None,
+        replaces: None,
         sequence: 7,
         settled_sequence: 6,
         meter: MeterId(Digest([2; 32])),

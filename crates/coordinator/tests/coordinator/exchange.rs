@@ -90,6 +90,23 @@ fn of_two_agents_with_one_identity_the_newer_stays() {
 }
 
 #[test]
+fn a_beginning_that_was_overtaken_ends_no_conversation() {
+    let mut pool = Pool::new();
+    let mut first = pool.stranger();
+    let late = ExchangeRequest { sequence: 33, ..pool.request(&mut first) };
+    let mut second = Dev { sequence: 0, ..first.clone() };
+    let session = pool.speak(&mut second, |_| ()).session;
+    assert_eq!(pool.refused(late.clone()), Refusal::SessionHeld(session));
+    pool.speak(&mut second, |_| ());
+    // One that names the conversation before the present one is as late.
+    second.session = None;
+    let again = pool.speak(&mut second, |_| ()).session;
+    let late = ExchangeRequest { replaces: Some(session), ..late };
+    assert_eq!(pool.refused(late), Refusal::SessionHeld(again));
+    pool.speak(&mut second, |_| ());
+}
+
+#[test]
 fn a_forged_foreign_or_stale_lease_is_worth_nothing() {
     let mut pool = Pool::new();
     let job = pool.job(2);

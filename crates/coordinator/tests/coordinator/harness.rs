@@ -332,6 +332,7 @@ impl Pool {
             device: device.id,
             boot: Some(self.coordinator.boot()),
             session: device.session,
+            replaces: if device.session.is_some() { None } else { self.coordinator.session(device.id) },
             sequence: device.sequence,
             settled_sequence: device.sequence - 1,
             meter: METER,

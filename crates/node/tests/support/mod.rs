@@ -234,7 +234,7 @@ struct Line {
 
 impl Line {
     async fn work(mut self, lies: bool) {
-        let (mut session, mut boot) = (None, None);
+        let (mut session, mut replaces, mut boot) = (None, None, None);
         let mut reports: Vec<Report> = Vec::new();
         let mut results = Attachments::new();
         loop {
@@ -243,6 +243,7 @@ impl Line {
                 device: self.device,
                 boot,
                 session,
+                replaces,
                 sequence: self.sequence,
                 settled_sequence: self.sequence - 1,
                 meter: caii_sandbox::meter_id(),
@@ -256,7 +257,11 @@ impl Line {
             let (reply, inputs) = match self.exchange(&request, &results).await {
                 Ok(answer) => answer,
                 Err(caii_model::Refusal::BootChanged(now)) => {
-                    (session, boot) = (None, Some(now));
+                    (session, replaces, boot) = (None, None, Some(now));
+                    continue;
+                }
+                Err(caii_model::Refusal::SessionHeld(held)) => {
+                    replaces = Some(held);
                     continue;
                 }
                 Err(refusal) => panic!("{refusal}"),
