@@ -289,15 +289,19 @@ impl Draft<'_> {
 }
 
 /// Whether a program that was never started anywhere has failed to start often enough. All that a device held when it
-/// found out fails at the same time and is one failure.
+/// found out fails at the same time and is one failure. A device that is there and never tries keeps the job waiting
+/// only so long.
 fn cannot_start<'a>(
     failures: impl Iterator<Item = &'a Attempt>,
     devices_max: u32,
     somebody_else: impl FnOnce() -> bool,
 ) -> bool {
     let failures: BTreeSet<_> = failures.map(|attempt| (attempt.device, attempt.at)).collect();
-    let devices: BTreeSet<_> = failures.iter().map(|(device, _)| device).collect();
-    devices.len() >= devices_max as usize || (failures.len() >= 2 * devices_max as usize && !somebody_else())
+    let devices = failures.iter().map(|(device, _)| device).collect::<BTreeSet<_>>().len();
+    let most = devices_max as usize;
+    devices >= most
+        || (failures.len() >= 2 * most && !somebody_else())
+        || (devices > 1 && failures.len() >= ATTEMPTS_FACTOR_MAX * most)
 }
 
 /// Whether a task has come to nothing often enough. One device alone decides that only when there is no other.

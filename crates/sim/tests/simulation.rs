@@ -48,6 +48,8 @@ fn what_seeds_found_stays_away() {
     let found = [
         // An agent dies with a beginning on its way, is started again and begins before that one arrives.
         7_520, 8_391,
+        // A program that starts nowhere, on two devices; a third one is there and never tries.
+        212_036,
     ];
     found.into_iter().for_each(|seed| drop(check(&Plan::from_seed(seed))));
 }

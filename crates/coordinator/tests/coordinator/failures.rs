@@ -251,6 +251,25 @@ fn one_device_that_cannot_start_a_program_does_not_end_its_job_at_once() {
 }
 
 #[test]
+fn a_device_that_never_tries_keeps_a_program_that_does_not_start_only_so_long() {
+    let mut pool = Pool::new();
+    pool.job(1);
+    let (mut one, mut other, mut idle) = (pool.device(), pool.device(), pool.device());
+    let mut failures = 0;
+    while pool.effects().is_empty() {
+        assert!(failures < 12, "it goes on after {failures} failures");
+        for device in [&mut one, &mut other] {
+            if let [lease] = pool.take(device, 1)[..] {
+                pool.fail(device, lease, PreparationFailed);
+                failures += 1;
+            }
+        }
+        pool.pass_with(&mut [&mut one, &mut other, &mut idle], 60_000);
+    }
+    assert_eq!(failures, 12);
+}
+
+#[test]
 fn a_program_that_ran_somewhere_is_not_held_to_be_unable_to_start() {
     let mut pool = Pool::new();
     let job = pool.job(9);
