@@ -142,12 +142,12 @@ impl OfflineProof {
 /// The file.
 impl fmt::Display for OfflineProof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{HEAD}\n")?;
+        writeln!(f, "{HEAD}")?;
         if !self.extra.is_empty() {
-            write!(f, "extra {}\n", base64(&self.extra))?;
+            writeln!(f, "extra {}", base64(&self.extra))?;
         }
-        write!(f, "index {}\n", self.index)?;
-        self.proof.iter().try_for_each(|hash| write!(f, "{}\n", base64(&hash.0)))?;
+        writeln!(f, "index {}", self.index)?;
+        self.proof.iter().try_for_each(|hash| writeln!(f, "{}", base64(&hash.0)))?;
         write!(f, "\n{}", self.checkpoint)
     }
 }

@@ -86,8 +86,8 @@ pub(crate) fn parse_proof<'t>(lines: impl Iterator<Item = &'t str>) -> Result<Ve
 /// The body as it is sent.
 impl fmt::Display for AddCheckpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "old {}\n", self.old_size)?;
-        self.proof.iter().try_for_each(|hash| write!(f, "{}\n", base64(&hash.0)))?;
+        writeln!(f, "old {}", self.old_size)?;
+        self.proof.iter().try_for_each(|hash| writeln!(f, "{}", base64(&hash.0)))?;
         write!(f, "\n{}", self.note)
     }
 }

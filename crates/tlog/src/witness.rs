@@ -108,7 +108,7 @@ pub enum WitnessRefusal {
     #[error("{view}")]
     SplitView {
         /// The two trees.
-        view: SplitView,
+        view: Box<SplitView>,
         /// What was cosigned last.
         known: Box<Note>,
         /// What came now.
@@ -232,7 +232,7 @@ impl Witness {
             let last = Checkpoint { tree: *last, ..checkpoint.clone() };
             if let Some(view) = SplitView::between(&last, &checkpoint) {
                 let (known, new) = (Box::new(evidence.clone()), Box::new(note.only_by(&log.keys)));
-                return Err(WitnessRefusal::SplitView { view, known, new });
+                return Err(WitnessRefusal::SplitView { view: Box::new(view), known, new });
             }
         }
         if !verify_consistency(&known, &tree, proof) {

@@ -101,7 +101,7 @@ fn each_refusal_has_its_status() {
     // The evidence convinces whoever knows the log's key.
     let keys = [signer().key().clone()];
     let open = |note: &Note| Checkpoint::open(note, &origin(), &keys).unwrap().0;
-    assert_eq!(SplitView::between(&open(&known), &open(&new)), Some(view));
+    assert_eq!(SplitView::between(&open(&known), &open(&new)), Some(*view));
 
     for body in ["", "old 5\n", "old 5\n\n", "old 05\n\nx\n1\n", "new 5\n\n"] {
         assert_eq!(witness.answer(body.as_bytes(), now()).unwrap_err().status(), 400, "{body}");
@@ -356,37 +356,68 @@ fn attempts() -> impl Strategy<Value = Vec<Attempt>> {
     prop::collection::vec(attempt, 1..60)
 }
 
+/// Makes the attempts, and says what was signed that must not be. A witness that forgets is started again as if it had
+/// stored nothing: the broken one that shows that this finds what it looks for.
+fn wrongly_signed(attempts: &[Attempt], forgets: bool) -> Option<String> {
+    let histories = |history: u64, size: u64| fork([14, 3, 7][history as usize].min(size), size);
+    let keys = vec![signer().key().clone()];
+    let mut witness = witness(1);
+    let mut stored: Option<String> = None;
+    let mut signed: BTreeMap<u64, Digest> = BTreeMap::new();
+    let mut last = Tree::empty();
+    for Attempt { old, size, history, proof_history, cut, restart } in attempts.iter().cloned() {
+        if restart {
+            witness = Witness::new(cosigner(1));
+            let stored = stored.as_ref().filter(|_| !forgets);
+            witness.know(origin(), keys.clone(), stored.map(String::as_bytes)).unwrap();
+        }
+        let new = histories(history, size);
+        let from = histories(proof_history, old.min(size));
+        let target = histories(proof_history, size);
+        let mut proof = prove_consistency(&from.tree(), &target.tree(), &target.files).unwrap();
+        proof.truncate(proof.len().saturating_sub(cut.saturating_sub(3)));
+        let request = AddCheckpoint { old_size: old, proof, note: checkpoint(new.tree()) };
+        let Ok(cosigned) = witness.answer(request.to_string().as_bytes(), now()) else { continue };
+        let tree = cosigned.tree;
+        stored = Some(cosigned.state());
+        if tree != new.tree() {
+            return Some(format!("{tree:?} was signed instead of {:?}", new.tree()));
+        }
+        if tree.size < last.size {
+            return Some(format!("{tree:?} was signed after {last:?}"));
+        }
+        let first = *signed.entry(tree.size).or_insert(tree.root);
+        if first != tree.root {
+            return Some(format!("{tree:?} was signed after the root {first}"));
+        }
+        // All that was ever signed is one history.
+        if let Err(error) = prove_consistency(&last, &tree, &new.files) {
+            return Some(format!("{tree:?} does not continue {last:?}: {error}"));
+        }
+        last = tree;
+    }
+    None
+}
+
 proptest! {
     #[test]
     fn a_witness_never_signs_two_roots_of_one_size_nor_a_shrinking_tree(attempts in attempts()) {
-        let histories = |history: u64, size: u64| fork([14, 3, 7][history as usize].min(size), size);
-        let keys = vec![signer().key().clone()];
-        let mut witness = witness(1);
-        let mut stored: Option<String> = None;
-        let mut signed: BTreeMap<u64, Digest> = BTreeMap::new();
-        let mut last = Tree::empty();
-        for Attempt { old, size, history, proof_history, cut, restart } in attempts {
-            if restart {
-                witness = Witness::new(cosigner(1));
-                witness.know(origin(), keys.clone(), stored.as_ref().map(String::as_bytes)).unwrap();
-            }
-            let new = histories(history, size);
-            let from = histories(proof_history, old.min(size));
-            let target = histories(proof_history, size);
-            let mut proof = prove_consistency(&from.tree(), &target.tree(), &target.files).unwrap();
-            proof.truncate(proof.len().saturating_sub(cut.saturating_sub(3)));
-            let request = AddCheckpoint { old_size: old, proof, note: checkpoint(new.tree()) };
-            let Ok(cosigned) = witness.answer(request.to_string().as_bytes(), now()) else { continue };
-            let tree = cosigned.tree;
-            stored = Some(cosigned.state());
-            prop_assert_eq!(tree, new.tree());
-            prop_assert!(tree.size >= last.size);
-            prop_assert_eq!(*signed.entry(tree.size).or_insert(tree.root), tree.root);
-            // All that was ever signed is one history.
-            let proof = prove_consistency(&last, &tree, &new.files);
-            prop_assert!(proof.is_ok(), "{:?}", proof);
-            last = tree;
-        }
+        prop_assert_eq!(wrongly_signed(&attempts, false), None);
+    }
+}
+
+#[test]
+fn a_witness_that_forgets_is_caught_at_each_lie() {
+    let attempt = |size, history, restart| Attempt { old: 0, size, history, proof_history: history, cut: 0, restart };
+    for (second, found) in [
+        (attempt(9, 1, true), "was signed after the root"),
+        (attempt(8, 0, true), "was signed after Tree"),
+        (attempt(10, 1, true), "does not continue"),
+    ] {
+        let attempts = [attempt(9, 0, false), second];
+        let wrong = wrongly_signed(&attempts, true).unwrap();
+        assert!(wrong.contains(found), "{wrong}");
+        assert_eq!(wrongly_signed(&attempts, false), None);
     }
 }
 
