@@ -4,8 +4,8 @@ use crate::memory::at_most;
 use crate::seeds::Seed;
 use caii_model::{Digest, Timestamp};
 use caii_tlog::{
-    AddCheckpoint, Checkpoint, Cosigner, KeyType, Log, MemoryTiles, Note, NoteSigner, OfflineProof, Origin, Policy, Tile,
-    Tree, VerifierKey, Witness, entry_hash, fsck, parse_cosignatures, parse_known_size, verify_consistency,
+    AddCheckpoint, Checkpoint, Cosigner, KeyType, Log, MemoryTiles, Note, NoteSigner, OfflineProof, Origin, Policy,
+    Tile, Tree, VerifierKey, Witness, entry_hash, fsck, parse_cosignatures, parse_known_size, verify_consistency,
     verify_inclusion,
 };
 use caii_trust::SigningKey;
@@ -128,7 +128,8 @@ pub fn proof(bytes: &[u8]) {
     }
     let _verdict = verify_inclusion(&new, old.size, one, proof);
     // A bundle and a tile of what somebody published.
-    let (size, [bundle, tile]) = (2, ["tile/entries/000.p/2", "tile/0/000.p/2"].map(|path| path.parse().expect("a path")));
+    let (size, [bundle, tile]) =
+        (2, ["tile/entries/000.p/2", "tile/0/000.p/2"].map(|path| path.parse().expect("a path")));
     let files = MemoryTiles([(bundle, bytes[16..].to_vec()), (tile, [one.0, other.0].concat())].into());
     let good = fsck(&files, &Tree { size, root: new.root });
     assert!(good.is_err() || entry_hash(one) == *one, "nobody finds an entry that is its own hash");
@@ -190,7 +191,11 @@ pub(crate) fn seeds() -> Vec<Seed> {
         ("tlog_note", "key", key.expect("it is a key").to_string().into_bytes()),
         ("tlog_note", "size", b"120\n".to_vec()),
         ("tlog_request", "continues", request.to_string().into_bytes()),
-        ("tlog_request", "first", AddCheckpoint { old_size: 0, proof: vec![], note: cosigned() }.to_string().into_bytes()),
+        (
+            "tlog_request",
+            "first",
+            AddCheckpoint { old_size: 0, proof: vec![], note: cosigned() }.to_string().into_bytes(),
+        ),
         ("tlog_policy", "groups", policy_text().into_bytes()),
         ("tlog_policy", "none", b"quorum none\n".to_vec()),
         ("tlog_proof", "offline", proof.to_string().into_bytes()),
