@@ -33,7 +33,7 @@ pub use dsse::{Envelope, EnvelopeError};
 pub use keys::{KeyId, PublicKey, PublicKeyError};
 pub use lease::{Ed25519Authority, LeaseAuthority, SimAuthority};
 pub use revocation::{Revocation, RevocationRefused, Revocations, Revoked};
-pub use signature::{Algorithm, SignatureError, SigningKey, device_id, domain, pool_id, verify};
+pub use signature::{Algorithm, SignatureError, SigningKey, device_id, domain, pool_id, verify, verify_message};
 pub use statement::{
     Build, CERTIFICATION, Certification, PAYLOAD_TYPE, REVOCATION, RevocationStatement, Statement, StatementError,
 };

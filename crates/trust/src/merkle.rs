@@ -126,12 +126,13 @@ fn split(count: usize) -> usize {
     count.next_power_of_two() / 2
 }
 
-/// Leaves and nodes have different first bytes, or a node could be shown as a leaf.
-fn leaf_of_bytes(bytes: &[u8]) -> Digest {
+/// The digest of a leaf's bytes. Leaves and nodes have different first bytes, or a node could be shown as a leaf.
+pub fn leaf_of_bytes(bytes: &[u8]) -> Digest {
     Digest(Sha256::new().chain_update([0]).chain_update(bytes).finalize().into())
 }
 
-fn node(left: &Digest, right: &Digest) -> Digest {
+/// The digest of an inner node, from its children.
+pub fn node(left: &Digest, right: &Digest) -> Digest {
     Digest(Sha256::new().chain_update([1]).chain_update(left.0).chain_update(right.0).finalize().into())
 }
 

@@ -45,7 +45,8 @@ impl SigningKey {
     }
 
     /// Signs bytes as they are: for formats of others that say by themselves what is signed (DSSE's pre-authentication
-    /// encoding, TUF's canonical JSON). Neither begins like the other or like what [`SigningKey::sign`] signs.
+    /// encoding, TUF's canonical JSON, the text of a log's checkpoint). None can be taken for another or for what
+    /// [`SigningKey::sign`] signs.
     pub fn sign_message(&self, message: &[u8]) -> [u8; 64] {
         self.0.sign(message).to_bytes()
     }
@@ -77,7 +78,9 @@ pub fn verify(public: &[u8; 32], domain: &str, digest: &Digest, signature: &[u8;
     verify_message(public, &signed_message(Algorithm::Ed25519, domain, digest), signature)
 }
 
-pub(crate) fn verify_message(public: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> Result<(), SignatureError> {
+/// Checks that the holder of `public` signed these bytes as they are, as strictly as [`verify`]: for formats of others
+/// that say by themselves what is signed.
+pub fn verify_message(public: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> Result<(), SignatureError> {
     let key = VerifyingKey::from_bytes(public).map_err(|_| SignatureError::KeyInvalid)?;
     if key.is_weak() {
         return Err(SignatureError::KeyInvalid);
