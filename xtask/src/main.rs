@@ -11,9 +11,10 @@ use fuzz::Length;
 use shell::{Failure, run, run_in};
 use std::process::ExitCode;
 
-/// Crates whose tests need neither guests nor processes; their tests are the quick loop.
-const QUICK: [&str; 9] = [
+/// Crates whose tests need neither guests nor processes of caii nor the network; their tests are the quick loop.
+const QUICK: [&str; 10] = [
     "caii-model",
+    "caii-ledger",
     "caii-trust",
     "caii-wire",
     "caii-coordinator",
