@@ -11,9 +11,10 @@ use fuzz::Length;
 use shell::{Failure, run, run_in};
 use std::process::ExitCode;
 
-/// Crates whose tests need neither guests nor processes of ours; their tests are the quick loop.
-const QUICK: [&str; 10] = [
+/// Crates whose tests need neither guests nor processes of caii nor the network; their tests are the quick loop.
+const QUICK: [&str; 11] = [
     "caii-model",
+    "caii-ledger",
     "caii-trust",
     "caii-tlog",
     "caii-wire",
