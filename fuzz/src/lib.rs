@@ -9,6 +9,7 @@ pub mod models;
 pub mod pool;
 pub mod sandbox;
 pub mod seeds;
+pub mod trust;
 pub mod wire;
 
 /// Files of other crates, at the place where their own `crate::` and `super::` find each other.
