@@ -57,7 +57,7 @@ pub struct RunnerSpec {
     pub prepare_wall: Millis,
     /// CPU time to compile the program; more is the program's fault. What [`new`](Self::new) gives is the same on every
     /// device, and should stay so.
-    pub compile_cpu: Millis,
+    pub compile_cpu_max: Millis,
     /// How the runner competes for the CPU.
     pub priority: Priority,
     /// What happens where the jail cannot be closed. The contributor decides it, never a pool.
@@ -76,7 +76,7 @@ impl RunnerSpec {
         cache_dir: PathBuf,
         device_secret: DeviceSecret,
     ) -> Self {
-        let compile_cpu = compile_cpu_max(manifest.program_size, manifest.limits.memory);
+        let compile_cpu_max = compile_cpu_max(manifest.program_size, manifest.limits.memory);
         Self {
             command,
             args,
@@ -87,7 +87,7 @@ impl RunnerSpec {
             device_secret,
             output_per_task: Bytes::mebi(256),
             prepare_wall: Millis(30 * 60 * 1000),
-            compile_cpu,
+            compile_cpu_max,
             priority: Priority::Idle,
             jail: JailPolicy::Require,
         }
@@ -541,7 +541,7 @@ impl Launcher {
             slot.create(lock).map_err(|source| StartError::Cache { path: self.spec.cache_dir.clone(), source })?;
         let program = open(&self.spec.program)?;
         let mut process = self.launch(Stage::Prepare, image, Some(program)).await?;
-        let (wall, cpu) = (self.spec.prepare_wall, self.spec.compile_cpu);
+        let (wall, cpu) = (self.spec.prepare_wall, self.spec.compile_cpu_max);
         let progress = process.progress.try_clone().map_err(|error| StartError::Host(error.to_string()))?;
         let too_long = compiles_too_long(process.control.clone(), progress, cpu);
         let answer = tokio::select! {
@@ -550,7 +550,7 @@ impl Launcher {
                 answer.map_err(|_| StartError::TooSlow(wall))?
             }
             () = too_long => return Err(StartError::Program(format!(
-                "compiling it takes more than {} s of CPU, which is 20 times what programs of its size need; split its \
+                "compiling it takes more than {} s of CPU, more than 20 times what programs of its size need; split its \
                  largest functions", cpu.0 / 1_000
             ))),
         };

@@ -213,7 +213,7 @@ async fn explode(name: &str, wasm: &[u8], fuse: Fuse) {
     // Were it not cut off otherwise, it would be then.
     spec.prepare_wall = Millis(2 * COMPILE_MAX.as_millis() as u64);
     if fuse == Fuse::Slow {
-        spec.compile_cpu = SLOW_CPU_MAX;
+        spec.compile_cpu_max = SLOW_CPU_MAX;
     }
     let begun = Instant::now();
     match (Runner::start(spec).await, fuse) {
