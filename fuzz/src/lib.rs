@@ -10,6 +10,7 @@ pub mod pool;
 pub mod sandbox;
 pub mod seeds;
 pub mod tlog;
+pub mod trust;
 pub mod wire;
 
 /// Files of other crates, at the place where their own `crate::` and `super::` find each other.

@@ -14,13 +14,9 @@ fn heap(bytes: &[u8]) -> usize {
     (128 << 10) + 256 * bytes.len()
 }
 
-/// Longer texts say nothing new, and each is read many times.
-const LEN_MAX: usize = 512;
-
 /// Lines, against the plainest way to cut a text that is wholly in memory. The longest line is beyond what a fuzzer
 /// tries; unit tests have it.
 pub fn lines(bytes: &[u8]) {
-    let bytes = &bytes[..bytes.len().min(LEN_MAX)];
     for skip_blank in [false, true] {
         let expected = cut(bytes, skip_blank);
         for capacity in CAPACITIES {
@@ -66,7 +62,6 @@ fn cut(bytes: &[u8], skip_blank: bool) -> Vec<Cut> {
 
 /// Records of every format. What is accepted is JSON where it must be; a request survives being written down again.
 pub fn records(bytes: &[u8]) {
-    let bytes = &bytes[..bytes.len().min(LEN_MAX)];
     for format in [
         Format::Program(InputFormat::Lines),
         Format::Program(InputFormat::JsonLines),

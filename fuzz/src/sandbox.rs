@@ -38,5 +38,6 @@ pub fn program(wasm: &[u8]) {
     assert_eq!(found.size.0, wasm.len() as u64);
     assert!(found.size <= MAX_PROGRAM);
     assert!(found.memory_initial.0 <= 1 << 32);
+    assert!(found.tables_initial.0 <= 16 * 1_000_000 * 8);
     assert!(found.memory_maximum.is_none_or(|most| found.memory_initial <= most && most.0 <= 1 << 32));
 }

@@ -5,6 +5,10 @@ use crate::jail::{JailLayer, JailPolicy, JailReport, LayerState};
 use crate::onnx::{Attribute, Data, Dim, ElementType, Graph};
 use crate::protocol::{self, BlobSetup, Frame, Setup, Stage};
 use caii_model::*;
+use caii_trust::{
+    Body, Build, Certification, Charter, Mandate, PAYLOAD_TYPE, PublicKey, Revocation, RevocationStatement,
+    Revocations, Revoked, SigningKey, Steward,
+};
 use caii_wire::{Attachments, EnrolReply, EnrolRequest, Envelope, JoinTicket, RequestKind, TicketSecret, rows};
 
 /// A target, a seed's name, its bytes.
@@ -12,7 +16,7 @@ pub type Seed = (&'static str, &'static str, Vec<u8>);
 
 /// Every seed of every target.
 pub fn all() -> Vec<Seed> {
-    [wire(), records(), frames(), programs(), models(), crate::tlog::seeds()].concat()
+    [wire(), records(), frames(), programs(), models(), trust(), crate::tlog::seeds()].concat()
 }
 
 fn lease() -> SignedLease {
@@ -277,6 +281,91 @@ fn programs() -> Vec<Seed> {
         ("program", "known-import", wasi(r#""fd_close" (func (param i32) (result i32))"#)),
         ("program", "unknown-import", wasi(r#""fd_launch" (func)"#)),
         ("program", "component", b"\0asm\x0d\0\x01\0".into()),
+    ]
+}
+
+/// alice, bob and carol, with keys 1 to 3; two of them certify, each can stop.
+pub(crate) fn charter() -> Charter {
+    let names = ["alice", "bob", "carol"].map(str::to_owned);
+    let steward = |(name, seed): (&String, u8)| Steward {
+        name: name.clone(),
+        body: "lab".into(),
+        key: PublicKey::Ed25519(SigningKey::from_seed([seed; 32]).public()),
+    };
+    Charter {
+        id: Digest([0xc4; 32]),
+        name: "a charter".into(),
+        bodies: vec![Body { name: "lab".into(), about: "The laboratory".into() }],
+        stewards: names.iter().zip(1..).map(steward).collect(),
+        certify: vec![Mandate { region: Region::any(), threshold: 2, stewards: names.to_vec() }],
+        revoke: names.to_vec(),
+        runtime_min: RuntimeVersion([48, 0, 0]),
+        certification_valid_max: Millis(366 * 86_400_000),
+        revoked: Revocations::new(),
+    }
+}
+
+/// The workload that the seeds certify.
+pub(crate) fn certified_manifest() -> Manifest {
+    manifest(Scope::Task)
+}
+
+fn trust() -> Vec<Seed> {
+    let (charter, manifest) = (charter(), certified_manifest());
+    let certification = Certification {
+        workload: manifest.digest(),
+        name: manifest.name.clone(),
+        charter: charter.id,
+        runtime: manifest.runtime,
+        meter: manifest.meter,
+        limits: manifest.limits,
+        uses: [UseCategory::Embedding].into(),
+        data_tiers: [DataTier::Public, DataTier::Internal].into(),
+        regions: [Region::any()].into(),
+        issued: Timestamp(1_767_225_600_000),
+        expires: Timestamp(1_782_864_000_000),
+        build: Some(Build { source: Digest([8; 32]), command: "make".into() }),
+    };
+    let revoke = |what| RevocationStatement {
+        what,
+        charter: charter.id,
+        issued: Timestamp(1_767_225_600_000),
+        why: "it leaks".into(),
+    };
+    let (workload, key) = (Revoked::Workload(manifest.digest()), Revoked::Key(charter.stewards[1].key.id()));
+    let revocation = |what| Revocation {
+        what,
+        issued: Timestamp(1_767_225_600_000),
+        by: "carol".into(),
+        key: charter.stewards[2].key.id(),
+        why: "it leaks".into(),
+    };
+    let revocations: Revocations = [workload, key].map(revocation).into_iter().collect();
+    let changed = Charter {
+        certify: [
+            charter.certify.clone(),
+            vec![Mandate { region: "eu".parse().expect("it is one"), threshold: 3, stewards: charter.revoke.clone() }],
+        ]
+        .concat(),
+        revoked: revocations.clone(),
+        ..charter.clone()
+    };
+    let mut envelope = caii_trust::Envelope::unsigned(PAYLOAD_TYPE, certification.to_json());
+    // No steward's signature: the target demands that nothing is certified by what a fuzzer makes of it.
+    envelope.add(charter.stewards[0].key.id(), vec![7; 64]);
+    let foreign =
+        br#"{"payload":"-_-_","payloadType":"t","extra":1,"signatures":[{"sig":"+/+/"},{"keyid":"x","sig":""}]}"#;
+    vec![
+        ("trust_envelope", "certification", envelope.to_json()),
+        ("trust_envelope", "foreign", foreign.into()),
+        ("trust_statement", "certification", certification.to_json()),
+        ("trust_statement", "without-build", Certification { build: None, ..certification.clone() }.to_json()),
+        ("trust_statement", "revocation", revoke(workload).to_json()),
+        ("trust_statement", "revoked-key", revoke(key).to_json()),
+        ("trust_charter", "three", charter.to_json()),
+        ("trust_charter", "regions-and-revocations", changed.to_json()),
+        ("trust_revocations", "two", revocations.to_json()),
+        ("trust_revocations", "none", Revocations::new().to_json()),
     ]
 }
 

@@ -1,4 +1,4 @@
-;; Starts with as many and as large tables as are allowed, and fills them, in every item.
+;; Starts with as many and as large tables as the engine allows, 128 MB of them, under a memory limit of 16 MiB.
 (module
   (memory (export "memory") 1)
   (table $t0 1000000 funcref)

@@ -16,6 +16,12 @@ const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-leve
                      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
                      -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 --cfg fuzzing";
 
+/// Bytes of an input at most.
+const LEN_MAX: u32 = 4 << 10;
+/// What is uploaded is read through buffers, whose borders longer texts cross. The longest buffer has 64 KiB.
+const LEN_MAX_UPLOADED: u32 = 64 << 10;
+const UPLOADED: [&str; 2] = ["pool_lines", "pool_records"];
+
 /// How long a target runs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Length {
@@ -89,7 +95,9 @@ fn run_target(binaries: &str, target: &str, length: Length) -> Result<(), Failur
     let binary = format!("{binaries}/{target}");
     let mut command = Command::new(&binary);
     command.args([&corpus, &format!("fuzz/corpus-seeds/{target}"), &length, &format!("-artifact_prefix={artifacts}")]);
-    command.args(["-max_len=4096", "-timeout=10", "-rss_limit_mb=1024", "-print_final_stats=1"]);
+    let len_max = if UPLOADED.contains(&target) { LEN_MAX_UPLOADED } else { LEN_MAX };
+    command.arg(format!("-max_len={len_max}"));
+    command.args(["-timeout=10", "-rss_limit_mb=1024", "-print_final_stats=1"]);
     let begun = Instant::now();
     let output = attempt(&binary, command.output())?;
     let seconds = begun.elapsed().as_secs_f64();

@@ -91,6 +91,79 @@ fn two_of_three_certify_and_one_stops() {
     assert!(trust.contains("Revoked: workload") && trust.contains("by bob"), "{trust}");
 }
 
+/// Two workloads run: one that carol's key was needed for, one that it was not.
+#[test]
+fn a_revoked_key_ends_what_it_was_needed_for() {
+    let mut world = World::with_charter();
+    world.start_agent_with("device-0", &[&world.ticket(), "--slots", "2"]);
+    world.await_devices(1);
+    world.write("in.txt", "x\n");
+    let spin = guest("contract-spin");
+    // Another argument is another workload.
+    let submit = |name: &str| {
+        let submit = ["job", "submit", "--program", &spin, "--arg", name, "--input", "in.txt", "--item-timeout", "10m"];
+        [&submit[..], &["--fuel", "1000000000000000"]].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let certified = |name: &str, by: &[&str]| {
+        let args = submit(name);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let workload = refused_workload(&world.fails(&args));
+        let file = format!("{name}.json");
+        world.ok(&["workload", "fetch", &workload, "-o", &file]);
+        for steward in by {
+            world.ok(&["workload", "send", &certify(&world, steward, &file)]);
+        }
+        (workload, world.submit(&args[2..]))
+    };
+    let (needed, ends) = certified("needed", &["alice", "carol"]);
+    let (_, goes_on) = certified("spared", &["alice", "bob", "carol"]);
+    let running = |world: &World, job: &str| world.json(&["job", "status", job])["tasks_leased"] == 1;
+    world.until("both jobs to run", |world| running(world, &ends) && running(world, &goes_on));
+    let status = world.json(&["workload", "status", &needed]);
+    let names = json!([{ "name": "alice", "body": "lab" }, { "name": "carol", "body": "lab" }]);
+    assert_eq!((&status["certified"], &status["signed"], &status["missing"]), (&json!(true), &names, &json!(0)));
+    let said = world.ok(&["workload", "status", &needed]);
+    assert!(said.contains("certified    by alice (lab), carol (lab); it takes 2"), "{said}");
+    assert!(said.contains("for          embedding on public or synthetic data"), "{said}");
+
+    let stop = ["workload", "revoke", "key:carol", "--charter", "charter", "--key", "bob.key", "--passphrase-file"];
+    world.offline(&[&stop[..], &["pass", "--why", "stolen laptop", "--out", "stop.dsse"]].concat());
+    world.ok(&["workload", "send", "stop.dsse"]);
+    let ended = world.await_job(&ends);
+    let error = &ended["errors"][0];
+    assert_eq!((&ended["state"], &error["code"]), (&json!("failed"), &json!("workload_uncertified")), "{ended}");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("alice (lab) certified it; 1 of 2 keys is missing"), "{message}");
+    assert!(message.contains("carol: the key was revoked by bob on") && message.contains("stolen laptop"), "{message}");
+    assert!(running(&world, &goes_on), "two other keys certify it");
+    let status = world.json(&["workload", "status", &needed]);
+    assert_eq!((&status["missing"], &status["code"]), (&json!(1), &json!("signatures-missing")), "{status}");
+    assert!(status["not_counted"][0].as_str().unwrap().contains("carol: the key was revoked by bob"), "{status}");
+    let said = world.ok(&["workload", "status", &needed]);
+    assert!(said.contains("certified    no: alice (lab) certified it; 1 of 2 keys is missing"), "{said}");
+    for (args, sentence) in [
+        (&["--pin", "sha256:00"][..], "invalid value"),
+        (&["--stale-ok"], "only --region goes with a digest"),
+        (&["--memory", "9"], "only --region goes with a digest"),
+    ] {
+        let said = world.fails(&[&["workload", "status", &needed][..], args].concat());
+        assert!(said.contains(sentence), "{said}");
+    }
+    let said = world.fails(&["workload", "status", &format!("sha256:{}", "0".repeat(64))]);
+    assert!(said.contains("no workload"), "{said}");
+
+    // Another steward takes carol's place, and it runs again, also in a pool that was restarted meanwhile. A device that
+    // refused it asks its gate again after a minute, or when it is started.
+    world.ok(&["workload", "send", &certify(&world, "bob", "needed.json")]);
+    let args = submit("needed");
+    let again = world.submit(&args[2..].iter().map(String::as_str).collect::<Vec<_>>());
+    world.kill_pool();
+    world.start_pool();
+    world.kill_agent("device-0");
+    world.start_agent_with("device-0", &[&world.ticket(), "--slots", "2"]);
+    world.until("both jobs to run", |world| running(world, &again) && running(world, &goes_on));
+}
+
 #[test]
 fn what_is_not_signed_by_a_steward_is_not_taken() {
     let world = World::with_charter();

@@ -159,7 +159,7 @@ fn two_of_three_certify_in_any_order() {
     let two = status("echo.wasm");
     assert_eq!((&two["certified"], &two["scope"]), (&json!(true), &json!([{ "use": "embedding", "tier": "t0" }])));
     let said = desk.ok(&["workload", "verify", "echo.json", "--charter", "c", "--region", "eu"]);
-    assert!(said.contains("certified  by alice (lab), bob (lab); it takes 2"), "{said}");
+    assert!(said.contains("certified    by alice (lab), bob (lab); it takes 2"), "{said}");
     assert!(said.contains("embedding on public or synthetic data"), "{said}");
 
     // Other bytes, other options, one steward twice: not certified.

@@ -176,6 +176,7 @@ impl Coordinator {
             Input::ExchangeGone(device) => draft.exchange_gone(device),
             Input::GovernanceChanged { version } => draft.governance_changed(version),
             Input::WorkloadRevoked { workload, reason } => draft.workload_revoked(workload, &reason),
+            Input::WorkloadUncertified { workload, reason } => draft.workload_uncertified(workload, &reason),
             Input::Tick => draft.tick(),
         }
         draft.finish()

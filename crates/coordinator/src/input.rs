@@ -116,6 +116,14 @@ pub enum Input {
         /// By whom and why, for people.
         reason: String,
     },
+    /// Too few certify a workload, because a steward's key was revoked. Its open jobs end; jobs that are submitted once
+    /// others certified it are none of them.
+    WorkloadUncertified {
+        /// Which.
+        workload: Digest,
+        /// What is missing and why, for people.
+        reason: String,
+    },
     /// Time passes. The shell says so about four times a second.
     Tick,
 }

@@ -143,13 +143,20 @@ impl Draft<'_> {
         self.reply(Ok(Reply::Job(id)));
     }
 
-    /// Ends every open job of a workload that may not run any more.
     pub(crate) fn workload_revoked(&mut self, workload: Digest, reason: &str) {
+        self.end_jobs_of(workload, "workload_revoked", &format!("the workload was revoked: {reason}"));
+    }
+
+    pub(crate) fn workload_uncertified(&mut self, workload: Digest, reason: &str) {
+        self.end_jobs_of(workload, "workload_uncertified", &format!("the workload is certified no longer: {reason}"));
+    }
+
+    /// Ends every open job of a workload that may not run any more.
+    fn end_jobs_of(&mut self, workload: Digest, code: &str, message: &str) {
         let of_it = |job: &&crate::Job| job.spec.workload == workload && job.ending.is_none();
         let jobs: Vec<JobId> = self.catalog().jobs.values().filter(of_it).map(|job| job.id).collect();
         for id in jobs {
-            let message = format!("the workload was revoked: {reason}");
-            let error = InputError { code: "workload_revoked".into(), message, line: None, param: None };
+            let error = InputError { code: code.into(), message: message.into(), line: None, param: None };
             self.begin_ending(id, Ending::Failed { errors: vec![error] });
         }
     }

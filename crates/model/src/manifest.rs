@@ -63,7 +63,7 @@ pub struct Limits {
     pub fuel_per_item: Fuel,
     /// Units that the initialiser may use, once per device.
     pub fuel_init: Fuel,
-    /// Linear memory of one instance.
+    /// Linear memory and tables of one instance.
     pub memory: Bytes,
     /// Standard output of one item.
     pub output_per_item: Bytes,

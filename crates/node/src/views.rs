@@ -8,6 +8,8 @@
 //! | `GET /caii/v1/tickets`, `POST`, `POST /caii/v1/tickets/{id}/revoke` | [`List`]`<`[`TicketView`]`>`, [`TicketCreate`] → [`TicketCreated`], → [`TicketView`] | admin |
 //! | `HEAD /caii/v1/blobs/{sha256 hex}`, `PUT` | 200 or 404; the bytes → [`BlobView`] | any key |
 //! | `GET /caii/v1/workloads`, `POST` | [`List`]`<`[`WorkloadView`]`>`, [`WorkloadCreate`] → [`WorkloadView`] | any key |
+//! | `GET /caii/v1/workloads/{sha256 hex}` | [`WorkloadView`] | any key |
+//! | `GET /caii/v1/workloads/{sha256 hex}/certification?region=` | [`CertificationView`] | any key |
 //! | `GET /caii/v1/models`, `POST`, `DELETE /caii/v1/models/{name}` | [`List`]`<`[`ModelView`]`>`, [`ModelCreate`] → [`ModelView`] | list: any key; else admin |
 //! | `GET /caii/v1/jobs?limit=&before=`, `POST`, `GET /caii/v1/jobs/{id}`, `POST /caii/v1/jobs/{id}/cancel` | [`List`]`<`[`JobView`]`>`, [`JobCreate`] → [`JobView`], [`JobView`], [`JobView`] | any key, its own account |
 //! | `GET /caii/v1/jobs/{id}/explain` | [`ExplainView`] | any key, its own account |
@@ -16,6 +18,12 @@
 //! Files and batches go through the OpenAI API (`/v1/files`, `/v1/batches`). Errors have OpenAI's shape:
 //! `{"error": {"message", "type", "param", "code"}}`, the code being that of the
 //! [`Refusal`](caii_model::Refusal).
+
+mod certification;
+mod manifest;
+
+pub use certification::{CertificationView, StewardView, UseView};
+pub use manifest::{LimitsOf, ManifestView};
 
 use serde::{Deserialize, Serialize};
 
@@ -164,7 +172,7 @@ pub struct LimitsView {
     pub fuel_per_item: Option<u64>,
     /// Units that the initialiser may use.
     pub fuel_init: Option<u64>,
-    /// Linear memory of one instance.
+    /// Linear memory and tables of one instance.
     pub memory: Option<u64>,
     /// Standard output of one item.
     pub output_per_item: Option<u64>,
@@ -216,13 +224,10 @@ fn one() -> u32 {
 pub struct WorkloadView {
     /// Its digest, by which jobs name it.
     pub digest: String,
-    /// Bytes of its program.
-    pub program_size: u64,
-    /// The meter that its fuel is counted by.
-    pub meter: String,
-    /// What was asked for, limits filled in.
-    #[serde(flatten)]
-    pub manifest: WorkloadCreate,
+    /// Whether it runs without making NaNs canonical.
+    pub vetted: bool,
+    /// All that the digest covers.
+    pub manifest: ManifestView,
 }
 
 /// A model.

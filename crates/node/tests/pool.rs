@@ -268,3 +268,70 @@ async fn a_restart_keeps_everything() {
     device.leave();
     pool.stop().await;
 }
+
+/// Jobs, batches and synchronous requests: each has its own way in, and none is open to what nobody certified.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_certified_is_refused_at_every_door() {
+    let pool = TestPool::start().await;
+    let created = pool.post("/caii/v1/keys", json!({"account": "alice"})).await;
+    let alice = created["secret"].as_str().unwrap();
+    let workload = pool.add_workload_as(alice, json!({"name": "alices"})).await;
+    let model = json!({
+        "name": MODEL, "workload": workload, "endpoint": "/v1/embeddings", "dimensions": 3, "tokens_max": 9
+    });
+    pool.post("/caii/v1/models", model).await;
+    let device = Device::join(&pool, "one").await;
+
+    let lines = pool.upload("batch", "in.jsonl", batch_line("a", MODEL, "x")).await["id"].clone();
+    let doors = [
+        ("/caii/v1/jobs", json!({"workload": workload, "input_file_id": lines, "format": "lines"})),
+        ("/v1/batches", json!({"input_file_id": lines, "endpoint": "/v1/embeddings", "completion_window": "24h"})),
+        ("/v1/embeddings", json!({"model": MODEL, "input": "x"})),
+    ];
+    for (path, body) in &doors {
+        let (status, error) = pool.send("POST", path, Some(body.clone())).await;
+        assert_eq!((status, &error["error"]["code"]), (403, &json!("workload_uncertified")), "{path}: {error}");
+        let message = error["error"]["message"].as_str().unwrap();
+        assert!(message.contains("nobody certified it; 1 of 1 keys is missing"), "{message}");
+    }
+    assert_eq!(pool.get("/caii/v1/jobs").await["data"], json!([]), "nothing was let in");
+
+    let status = format!("/caii/v1/workloads/{workload}/certification");
+    let view = pool.get(&status).await;
+    assert_eq!((&view["certified"], &view["missing"], &view["signed"]), (&json!(false), &json!(1), &json!([])));
+    let allowed = pool.post(&format!("/caii/v1/workloads/{workload}/certify"), json!({})).await;
+    assert_eq!(allowed["verdict"], "certified");
+    let view = pool.get(&format!("{status}?region=eu")).await;
+    assert_eq!((&view["certified"], &view["signed"][0]["name"]), (&json!(true), &json!("operator")), "{view}");
+    assert_eq!(pool.send("GET", &format!("{status}?region=EU"), None).await.0, 400);
+    for (path, body) in &doors {
+        let (status, answer) = pool.send("POST", path, Some(body.clone())).await;
+        assert_eq!(status, 200, "{path}: {answer}");
+    }
+    device.leave();
+    pool.stop().await;
+}
+
+/// A certification that a revoked key was part of is none, and what was let in by it ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_key_ends_the_jobs_that_it_certified() {
+    let pool = TestPool::start().await;
+    let workload = pool.add_workload(json!({"name": "echo"})).await;
+    let file = pool.upload("user_data", "in.txt", "x").await["id"].clone();
+    let ask = json!({"workload": workload, "input_file_id": file, "format": "lines"});
+    let job = pool.post("/caii/v1/jobs", ask.clone()).await["id"].clone();
+    let path = format!("/caii/v1/jobs/{}", job.as_str().unwrap());
+    pool.wait(&path, |job| job["state"] == "running").await;
+    pool.revoke_stewards_key("stolen").await;
+    let ended = pool.wait(&path, |job| job["ended_ms"].is_number()).await;
+    assert_eq!(ended["state"], "failed");
+    let error = &ended["errors"][0];
+    assert_eq!(error["code"], "workload_uncertified", "{error}");
+    let message = error["message"].as_str().unwrap();
+    assert!(
+        message.contains("operator: the key was revoked by operator on") && message.contains("stolen"),
+        "{message}"
+    );
+    assert_eq!(pool.send("POST", "/caii/v1/jobs", Some(ask)).await.0, 403);
+    pool.stop().await;
+}

@@ -12,5 +12,7 @@ pub(crate) const FEATURES: WasmFeatures = WasmFeatures::WASM2.union(WasmFeatures
 
 /// Elements of one table; growing beyond fails as WebAssembly says it may.
 pub(crate) const MAX_TABLE_ELEMENTS: usize = 1_000_000;
+/// What an element counts as against the limit on memory: a pointer, on every device that there is.
+pub(crate) const TABLE_ELEMENT_BYTES: u64 = 8;
 /// Tables of one program.
 pub(crate) const MAX_TABLES: usize = 16;

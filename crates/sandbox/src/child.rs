@@ -6,7 +6,7 @@
 use crate::engine::{self, Cpu, THREAD_STACK};
 use crate::jail::{self, Confines, Jail, JailLayer, JailPolicy};
 use crate::meter::FloatNan;
-use crate::program::{PrepareError, Program, command_line, digest_of, prepare};
+use crate::program::{PrepareError, Preparing, Program, command_line, digest_of, prepare};
 use crate::protocol::{Frame, Refusal, Setup, Stage, complete, decode, encode};
 use crate::wasi::{Blob, Workload};
 use crate::wipe::{self, Wiped};
@@ -24,15 +24,20 @@ use zeroize::Zeroize as _;
 
 /// The cached image: written when preparing, read when running.
 pub(crate) const IMAGE_FD: RawFd = 3;
-/// Eight bytes that say how many items have been started; the agent's watch on items that take too long.
+/// Eight bytes for the agent's watch. When running: how many items have been started. When preparing: the CPU time, in
+/// microseconds, that was not spent on compiling, or [`NOT_COMPILING`].
 pub(crate) const PROGRESS_FD: RawFd = 4;
 /// The program when preparing, else nothing.
 pub(crate) const PROGRAM_FD: RawFd = 5;
 /// The blobs, in the manifest's order.
 pub(crate) const FIRST_BLOB_FD: RawFd = 6;
 
-/// Compiling and initialising take this much CPU at most; fuel bounds the initialiser long before.
-const PREPARE_CPU_SECONDS: u64 = 1_800;
+/// This runner is not compiling now: it reads files, or runs the initialiser, which fuel bounds.
+pub(crate) const NOT_COMPILING: u64 = u64::MAX;
+
+/// Whatever a runner does to prepare takes this much CPU at most. The agent's watch on compiling and the initialiser's
+/// fuel come first.
+pub(crate) const PREPARE_CPU_SECONDS: u64 = 3 * 3_600;
 /// What the runner itself needs of private memory: engine, buffers, stacks.
 const OWN_DATA: u64 = 1 << 30;
 /// Results wait in memory up to this size, or this long.
@@ -209,11 +214,9 @@ fn prepare_image(setup: &Setup, image: File, jail: &mut Jail, harness: &Harness)
     }
 
     let engine = engine::engine(nan(setup), Cpu::Host).map_err(|error| host("start the engine", error))?;
-    let mut seal = || {
-        jail.seal();
-        insist(setup, jail).map_err(|(layer, reason)| PrepareError::Jail { layer, reason })
-    };
-    let made = prepare(&engine, &workload, &wasm, &mut seal).and_then(|made| seal().map(|()| made));
+    let progress = inherit(PROGRESS_FD).map_err(|error| host("take over the file of progress", error))?;
+    let mut turns = Turns { setup, jail, progress, compiled_us: 0, began_us: 0 };
+    let made = prepare(&engine, &workload, &wasm, &mut turns).and_then(|made| turns.compiled().map(|()| made));
     let made = made.map_err(|error| match error {
         PrepareError::Initialiser { error, stderr } => Refusal::Initialiser(error, stderr),
         PrepareError::Program(_) | PrepareError::Snapshot(_) | PrepareError::Compile(_) => {
@@ -230,6 +233,38 @@ fn prepare_image(setup: &Setup, image: File, jail: &mut Jail, harness: &Harness)
         init_fuel: made.init_fuel,
         cpu_us: cpu_us(),
     })
+}
+
+/// The turns of a preparation: who may do what, and whose the CPU time is.
+struct Turns<'a> {
+    setup: &'a Setup,
+    jail: &'a mut Jail,
+    progress: File,
+    /// CPU time spent on compiling, up to the last turn.
+    compiled_us: u64,
+    /// CPU time of the process when compiling began last.
+    began_us: u64,
+}
+
+impl Turns<'_> {
+    fn tell(&self, mark: u64) -> Result<(), PrepareError> {
+        let told = self.progress.write_all_at(&mark.to_le_bytes(), 0);
+        told.map_err(|error| PrepareError::Host(format!("cannot tell the agent's watch: {error}")))
+    }
+}
+
+impl Preparing for Turns<'_> {
+    fn compiling(&mut self) -> Result<(), PrepareError> {
+        self.began_us = cpu_us();
+        self.tell(self.began_us - self.compiled_us)
+    }
+
+    fn compiled(&mut self) -> Result<(), PrepareError> {
+        self.compiled_us += cpu_us() - self.began_us;
+        self.tell(NOT_COMPILING)?;
+        self.jail.seal();
+        insist(self.setup, self.jail).map_err(|(layer, reason)| PrepareError::Jail { layer, reason })
+    }
 }
 
 /// A program ready for items, and where to say how many were started.

@@ -1,6 +1,6 @@
 //! The engine that untrusted programs run in: one configuration, the same on every device.
 
-pub(crate) use crate::accepted::{FEATURES, MAX_TABLE_ELEMENTS, MAX_TABLES};
+pub(crate) use crate::accepted::{FEATURES, MAX_TABLE_ELEMENTS, MAX_TABLES, TABLE_ELEMENT_BYTES};
 use crate::meter::{FloatNan, operator_cost};
 use wasmparser::WasmFeatures;
 use wasmtime::{Config, Engine, OptLevel, Strategy};

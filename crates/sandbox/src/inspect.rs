@@ -1,6 +1,6 @@
 //! What a program is, without compiling it: the check at submission, the same as the one before it is compiled.
 
-use crate::accepted::{FEATURES, MAX_TABLE_ELEMENTS, MAX_TABLES};
+use crate::accepted::{FEATURES, MAX_TABLE_ELEMENTS, MAX_TABLES, TABLE_ELEMENT_BYTES};
 use crate::wasi;
 use caii_model::{Bytes, Limits};
 use wasmparser::types::EntityType;
@@ -24,6 +24,8 @@ pub struct Inspection {
     pub memory_initial: Bytes,
     /// Linear memory that it will never exceed by its own word.
     pub memory_maximum: Option<Bytes>,
+    /// Memory of the tables that it starts with; it counts against the same limit.
+    pub tables_initial: Bytes,
     /// What it imports, as `module.name`, sorted: everything that it can ask of the host.
     pub imports: Vec<String>,
 }
@@ -32,10 +34,11 @@ impl Inspection {
     /// Whether the program can start within these limits.
     ///
     /// # Errors
-    /// [`ProgramError::InitialMemory`] when its initial memory alone is beyond the limit.
+    /// [`ProgramError::InitialMemory`] when its initial memory and tables are beyond the limit.
     pub fn fits(&self, limits: &Limits) -> Result<(), ProgramError> {
-        if self.memory_initial > limits.memory {
-            return Err(ProgramError::InitialMemory { initial: self.memory_initial, limit: limits.memory });
+        let (memory, tables, limit) = (self.memory_initial, self.tables_initial, limits.memory);
+        if memory.0.saturating_add(tables.0) > limit.0 {
+            return Err(ProgramError::InitialMemory { memory, tables, limit });
         }
         Ok(())
     }
@@ -63,10 +66,12 @@ pub enum ProgramError {
     #[error("the program imports what the sandbox does not offer: {}", .0.join(", "))]
     UnknownImports(Vec<String>),
     /// It starts with more memory than its limits allow.
-    #[error("the program starts with {initial} of memory, more than its limit of {limit}")]
+    #[error("the program starts with {memory} of memory and {tables} of tables, more than its limit of {limit}")]
     InitialMemory {
-        /// What it starts with.
-        initial: Bytes,
+        /// Linear memory that it starts with.
+        memory: Bytes,
+        /// Memory of its tables.
+        tables: Bytes,
         /// What its manifest allows.
         limit: Bytes,
     },
@@ -145,8 +150,8 @@ pub fn inspect(wasm: &[u8]) -> Result<Inspection, ProgramError> {
     }
 
     let tables = types.table_count();
-    let elements = (0..tables).map(|index| types.table_at(index).initial).max().unwrap_or(0);
-    if tables as usize > MAX_TABLES || elements > MAX_TABLE_ELEMENTS as u64 {
+    let elements = || (0..tables).map(|index| types.table_at(index).initial);
+    if tables as usize > MAX_TABLES || elements().any(|elements| elements > MAX_TABLE_ELEMENTS as u64) {
         return Err(ProgramError::Tables);
     }
     if has_initialiser {
@@ -157,6 +162,7 @@ pub fn inspect(wasm: &[u8]) -> Result<Inspection, ProgramError> {
         has_initialiser,
         memory_initial: Bytes(memory.initial.saturating_mul(PAGE)),
         memory_maximum: memory.maximum.map(|pages| Bytes(pages.saturating_mul(PAGE))),
+        tables_initial: Bytes(elements().sum::<u64>() * TABLE_ELEMENT_BYTES),
         imports,
     })
 }

@@ -28,10 +28,12 @@ impl FloatNan {
             Self::Native => "native",
         };
         let config = format!(
-            "cranelift; fuel; signals-based traps; nan={name}; features={:#x}; stack={}; table elements={}; tables={}",
+            "cranelift; fuel; signals-based traps; nan={name}; features={:#x}; stack={}; table elements={} of {} bytes of \
+             memory; tables={}",
             crate::engine::FEATURES.bits(),
             crate::engine::MAX_WASM_STACK,
             crate::engine::MAX_TABLE_ELEMENTS,
+            crate::engine::TABLE_ELEMENT_BYTES,
             crate::engine::MAX_TABLES,
         );
         let table = format!("{:?}", operator_cost());

@@ -82,14 +82,33 @@ pub(crate) struct Image {
     pub(crate) init_fuel: Fuel,
 }
 
-/// Initialises the program, if it has an initialiser, and compiles what it became. `seal` is called before the
-/// program's code first runs; all that is executable then exists.
+/// The turns of [`prepare`], for whoever bounds what it does.
+pub(crate) trait Preparing {
+    /// From here on the compiler works on the program.
+    fn compiling(&mut self) -> Result<(), PrepareError>;
+    /// No more, up to the next such turn. Before the program's code runs; all of it that is executable then exists.
+    fn compiled(&mut self) -> Result<(), PrepareError>;
+}
+
+/// Nobody bounds it: in this process, for programs that are trusted.
+impl Preparing for () {
+    fn compiling(&mut self) -> Result<(), PrepareError> {
+        Ok(())
+    }
+
+    fn compiled(&mut self) -> Result<(), PrepareError> {
+        Ok(())
+    }
+}
+
+/// Initialises the program, if it has an initialiser, and compiles what it became.
 pub(crate) fn prepare(
     engine: &Engine,
     workload: &Arc<Workload>,
     wasm: &[u8],
-    seal: &mut dyn FnMut() -> Result<(), PrepareError>,
+    turns: &mut dyn Preparing,
 ) -> Result<Image, PrepareError> {
+    turns.compiling()?;
     let inspection = inspect(wasm)?;
     inspection.fits(&workload.limits)?;
     let compile = |wasm: &[u8]| {
@@ -99,7 +118,7 @@ pub(crate) fn prepare(
     if !inspection.has_initialiser {
         return Ok(Image { bytes: compile(wasm)?, init_fuel: Fuel(0) });
     }
-    let (snapshot, init_fuel) = initialise(engine, workload, wasm, seal)?;
+    let (snapshot, init_fuel) = initialise(engine, workload, wasm, turns)?;
     Ok(Image { bytes: compile(&snapshot)?, init_fuel })
 }
 
@@ -107,7 +126,7 @@ fn initialise(
     engine: &Engine,
     workload: &Arc<Workload>,
     wasm: &[u8],
-    seal: &mut dyn FnMut() -> Result<(), PrepareError>,
+    turns: &mut dyn Preparing,
 ) -> Result<(Vec<u8>, Fuel), PrepareError> {
     let snapshot_error = |error: wasmtime::Error| PrepareError::Snapshot(format!("{error:#}"));
     let compile_error = |error: wasmtime::Error| PrepareError::Compile(format!("{error:#}"));
@@ -117,7 +136,7 @@ fn initialise(
     let (context, instrumented) = wizer.instrument(wasm).map_err(snapshot_error)?;
     let module = Module::new(engine, &instrumented).map_err(compile_error)?;
     drop(instrumented);
-    seal()?;
+    turns.compiled()?;
 
     let mut store = Store::new(engine, Guest::initialiser(Arc::clone(workload)));
     store.limiter(|guest| guest);
@@ -141,6 +160,7 @@ fn initialise(
             return Err(PrepareError::Initialiser { error, stderr });
         }
     };
+    turns.compiling()?;
     let used = Fuel(fuel - store.get_fuel().map_err(host)?);
     let mut state = Initialised { store: &mut store, instance };
     let snapshot = ready(wizer.snapshot(&context, &mut state)).map_err(snapshot_error)?;
@@ -242,7 +262,7 @@ impl Program {
             blobs,
         });
         let engine = engine::engine(nan, cpu).map_err(host)?;
-        let image = prepare(&engine, &workload, wasm, &mut || Ok(()))?;
+        let image = prepare(&engine, &workload, wasm, &mut ())?;
         #[expect(unsafe_code, reason = "loading compiled code is unsafe by nature")]
         // SAFETY: the bytes come from `precompile_module` of this very engine and were never outside this process.
         let module = unsafe { Module::deserialize(&engine, &image.bytes) }.map_err(host)?;

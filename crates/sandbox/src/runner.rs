@@ -1,13 +1,13 @@
 //! The agent's side of a runner: start the process, hand it items, watch it, freeze it, kill it.
 
 use crate::cache::{DeviceSecret, Entry, Lock, Slot};
-use crate::child::{FIRST_BLOB_FD, IMAGE_FD, PROGRAM_FD, PROGRESS_FD, confines};
+use crate::child::{FIRST_BLOB_FD, IMAGE_FD, NOT_COMPILING, PROGRAM_FD, PROGRESS_FD, confines};
 use crate::frames::{FrameError, FrameReader};
 use crate::jail::{self, JailLayer, JailPolicy, JailReport, LayerState, cgroup};
 use crate::meter::FloatNan;
 use crate::protocol::{self, BlobSetup, Frame, MAX_ITEM, Refusal, Setup, Stage, encode};
 use crate::wasi::MAX_MEMORY;
-use crate::watch::Watch;
+use crate::watch::{Watch, compile_cpu_max, compiles_too_long};
 use crate::wipe::{Outcomes, Wiped};
 use caii_model::{Bytes, Digest, Fuel, ItemError, ItemOutcome, Manifest, Millis};
 use command_fds::{CommandFdExt as _, FdMapping};
@@ -18,6 +18,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
@@ -54,6 +55,9 @@ pub struct RunnerSpec {
     pub output_per_task: Bytes,
     /// Wall time to compile the program and run its initialiser.
     pub prepare_wall: Millis,
+    /// CPU time to compile the program; more is the program's fault. What [`new`](Self::new) gives is the same on every
+    /// device, and should stay so.
+    pub compile_cpu_max: Millis,
     /// How the runner competes for the CPU.
     pub priority: Priority,
     /// What happens where the jail cannot be closed. The contributor decides it, never a pool.
@@ -61,7 +65,8 @@ pub struct RunnerSpec {
 }
 
 impl RunnerSpec {
-    /// With 256 MiB of output a task, half an hour to prepare, idle priority, and the whole jail or nothing.
+    /// With 256 MiB of output a task, half an hour to prepare, CPU time to compile by the program's size, idle priority,
+    /// and the whole jail or nothing.
     pub fn new(
         command: PathBuf,
         args: Vec<OsString>,
@@ -71,6 +76,7 @@ impl RunnerSpec {
         cache_dir: PathBuf,
         device_secret: DeviceSecret,
     ) -> Self {
+        let compile_cpu_max = compile_cpu_max(manifest.program_size, manifest.limits.memory);
         Self {
             command,
             args,
@@ -81,6 +87,7 @@ impl RunnerSpec {
             device_secret,
             output_per_task: Bytes::mebi(256),
             prepare_wall: Millis(30 * 60 * 1000),
+            compile_cpu_max,
             priority: Priority::Idle,
             jail: JailPolicy::Require,
         }
@@ -534,12 +541,52 @@ impl Launcher {
             slot.create(lock).map_err(|source| StartError::Cache { path: self.spec.cache_dir.clone(), source })?;
         let program = open(&self.spec.program)?;
         let mut process = self.launch(Stage::Prepare, image, Some(program)).await?;
-        let wall = self.spec.prepare_wall;
-        let answer = tokio::time::timeout(Duration::from_millis(wall.0), process.first_answer()).await;
-        match answer.map_err(|_| StartError::TooSlow(wall))?? {
+        let (wall, cpu) = (self.spec.prepare_wall, self.spec.compile_cpu_max);
+        let progress = process.progress.try_clone().map_err(|error| StartError::Host(error.to_string()))?;
+        let too_long = compiles_too_long(process.control.clone(), progress, cpu);
+        let answer = tokio::select! {
+            biased;
+            answer = tokio::time::timeout(Duration::from_millis(wall.0), process.first_answer()) => {
+                answer.map_err(|_| StartError::TooSlow(wall))?
+            }
+            () = too_long => return Err(StartError::Program(format!(
+                "compiling it takes more than {} s of CPU, more than 20 times what programs of its size need; split its \
+                 largest functions", cpu.0 / 1_000
+            ))),
+        };
+        match answer.map_err(|broken| self.blame(broken))? {
             Answer::Prepared(entry, cpu) => Ok((entry, cpu)),
             Answer::Refused(refusal) => Err(refusal.into()),
             Answer::Ready(_) => Err(StartError::Protocol("it loaded instead of preparing".into())),
+        }
+    }
+
+    /// How preparing ended when the runner said nothing. What it may have of memory is the same on every device.
+    fn blame(&self, broken: Broken) -> StartError {
+        match broken {
+            Broken::Died { stderr, .. } if stderr.contains("memory allocation of") => {
+                let memory = Bytes(confines(&self.setup(Stage::Prepare)).data);
+                StartError::Program(format!(
+                    "compiling it takes more than {memory} of memory; split its largest functions"
+                ))
+            }
+            other => other.into(),
+        }
+    }
+
+    fn setup(&self, stage: Stage) -> Setup {
+        let spec = &self.spec;
+        Setup {
+            stage,
+            jail: spec.jail,
+            idle_priority: spec.priority == Priority::Idle,
+            native_nan: self.nan == FloatNan::Native,
+            workload: spec.manifest.digest(),
+            program: spec.manifest.program,
+            program_size: spec.manifest.program_size,
+            args: spec.manifest.args.clone(),
+            limits: spec.manifest.limits,
+            blobs: self.blobs.clone(),
         }
     }
 
@@ -549,7 +596,8 @@ impl Launcher {
         let spawn_error = |source| StartError::Spawn { command: spec.command.clone(), source };
         let progress = memfd_create("caii-progress", MemfdFlags::CLOEXEC).map_err(|e| spawn_error(e.into()))?;
         let progress = File::from(progress);
-        progress.set_len(8).map_err(spawn_error)?;
+        let mark = if matches!(stage, Stage::Prepare) { NOT_COMPILING } else { 0 };
+        progress.write_all_at(&mark.to_le_bytes(), 0).map_err(spawn_error)?;
 
         let mut mappings = vec![
             FdMapping { parent_fd: image.into(), child_fd: IMAGE_FD },
@@ -570,18 +618,7 @@ impl Launcher {
         let mut process = Process::spawn(command, progress).await.map_err(spawn_error)?;
 
         let mut frame = Vec::new();
-        let setup = Setup {
-            stage,
-            jail: spec.jail,
-            idle_priority: spec.priority == Priority::Idle,
-            native_nan: self.nan == FloatNan::Native,
-            workload: spec.manifest.digest(),
-            program: spec.manifest.program,
-            program_size: spec.manifest.program_size,
-            args: spec.manifest.args.clone(),
-            limits: spec.manifest.limits,
-            blobs: self.blobs.clone(),
-        };
+        let setup = self.setup(stage);
         // Before it knows its work, so that all of it is counted.
         let memory = confines(&setup).data;
         process.group = Some(cgroup::Version2::of_this_process().confine(process.control.pid(), memory));

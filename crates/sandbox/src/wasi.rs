@@ -8,7 +8,7 @@ mod names;
 
 pub(crate) use names::signature;
 
-use crate::engine::{MAX_TABLE_ELEMENTS, MAX_TABLES};
+use crate::engine::{MAX_TABLE_ELEMENTS, MAX_TABLES, TABLE_ELEMENT_BYTES};
 use crate::meter::HOST_PRICES;
 use crate::wipe::{self, Wiped};
 use caii_model::{Bytes, Digest, Limits};
@@ -95,6 +95,8 @@ pub(crate) struct Guest {
     descriptors: Vec<Option<Descriptor>>,
     random: Option<Random>,
     memory: Option<Memory>,
+    /// Bytes of linear memory and tables that it has.
+    taken: u64,
 }
 
 impl Guest {
@@ -121,7 +123,19 @@ impl Guest {
             descriptors,
             random: None,
             memory: None,
+            taken: 0,
         }
+    }
+
+    /// Memory and tables are counted together, and their limits are the program's own: the same on every device. What
+    /// is allowed here and cannot be provided ends the run, so that nothing is counted in vain.
+    fn take(&mut self, bytes: u64) -> bool {
+        let taken = self.taken.saturating_add(bytes);
+        let fits = taken <= self.workload.limits.memory.0;
+        if fits {
+            self.taken = taken;
+        }
+        fits
     }
 
     /// Standard output and standard error.
@@ -154,8 +168,8 @@ impl Guest {
 }
 
 impl ResourceLimiter for Guest {
-    fn memory_growing(&mut self, _current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
-        Ok(desired as u64 <= self.workload.limits.memory.0 && maximum.is_none_or(|maximum| desired <= maximum))
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
+        Ok(maximum.is_none_or(|maximum| desired <= maximum) && self.take((desired - current) as u64))
     }
 
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> Result<()> {
@@ -166,8 +180,10 @@ impl ResourceLimiter for Guest {
         Err(HostFailure(format!("no memory for it: {error:#}")).into())
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
-        Ok(desired <= MAX_TABLE_ELEMENTS && maximum.is_none_or(|maximum| desired <= maximum))
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
+        Ok(desired <= MAX_TABLE_ELEMENTS
+            && maximum.is_none_or(|maximum| desired <= maximum)
+            && self.take((desired - current) as u64 * TABLE_ELEMENT_BYTES))
     }
 
     fn table_grow_failed(&mut self, error: wasmtime::Error) -> Result<()> {

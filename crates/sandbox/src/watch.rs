@@ -1,8 +1,9 @@
-//! The watch on items that take too long. What counts is the time that the device let them run: a runner has the lowest
-//! priority, and an item is not slow because the owner of the machine is busy.
+//! The watches on what takes too long. What counts is the time that the device let it run: a runner has the lowest
+//! priority, and nothing is slow because the owner of the machine is busy.
 
+use crate::child::NOT_COMPILING;
 use crate::runner::RunnerControl;
-use caii_model::Millis;
+use caii_model::{Bytes, Millis};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant};
@@ -74,6 +75,44 @@ impl<'a> Watch<'a> {
     }
 }
 
+/// CPU time that compiling a program may take, on any device: what every program gets, and what its size and its memory
+/// add. It is more than twenty times what programs need that a toolchain made, so that a device with a tenth of the usual
+/// speed has twice the time that it needs; `docs/sandbox.md` has the figures.
+pub(crate) fn compile_cpu_max(program: Bytes, memory: Bytes) -> Millis {
+    const EACH: u64 = 30_000;
+    const MIB_OF_PROGRAM: u64 = 60_000;
+    // An initialiser may fill its memory, which is then searched, copied and written.
+    const GIB_OF_MEMORY: u64 = 120_000;
+    let scaled = |bytes: Bytes, each: u64, unit: u32| bytes.0.saturating_mul(each) >> unit;
+    let sum = EACH.saturating_add(scaled(program, MIB_OF_PROGRAM, 20));
+    Millis(sum.saturating_add(scaled(memory, GIB_OF_MEMORY, 30)))
+}
+
+/// How often to look at a runner that compiles.
+const COMPILING_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Resolves when the runner has spent more CPU than this on compiling, which the kernel counts and the runner cannot.
+/// Never resolves where that cannot be read.
+pub(crate) async fn compiles_too_long(control: RunnerControl, progress: File, limit: Millis) {
+    let limit = Duration::from_millis(limit.0);
+    let mark = || {
+        let mut bytes = [0; 8];
+        progress.read_exact_at(&mut bytes, 0).map_or(NOT_COMPILING, |()| u64::from_le_bytes(bytes))
+    };
+    let mut tick = tokio::time::interval(COMPILING_INTERVAL);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let before = mark();
+        let Some((_, cpu)) = stat_of(control.pid()) else { continue };
+        // When it changed meanwhile, nobody knows whose the time is.
+        let compiling = before != NOT_COMPILING && before == mark();
+        if compiling && cpu.saturating_sub(Duration::from_micros(before)) > limit {
+            return;
+        }
+    }
+}
+
 /// What the kernel says of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Usage {
@@ -85,12 +124,17 @@ struct Usage {
 impl Usage {
     /// Of a child that has not been waited for, so that the number is its own.
     fn of(pid: u32) -> Option<Self> {
-        let (_, cpu) = parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
+        let (_, cpu) = stat_of(pid)?;
         let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
         let state = |thread: fs::DirEntry| Some(parse(&fs::read_to_string(thread.path().join("stat")).ok()?)?.0);
         let wants_cpu = threads.filter_map(|thread| state(thread.ok()?)).any(|state| state == 'R');
         Some(Self { cpu, wants_cpu })
     }
+}
+
+/// The state and the CPU time of a child that has not been waited for.
+fn stat_of(pid: u32) -> Option<(char, Duration)> {
+    parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
 /// The state and the CPU time of a line of `/proc/PID/stat` (proc(5): fields 3, 14 and 15). The name before them may
@@ -118,6 +162,25 @@ mod tests {
         for line in ["", "42", "42 (caii", "42 (caii) R 1 2 3", "42 (caii) R 1 2 3 4 5 6 7 8 9 10 x 1"] {
             assert_eq!(parse(line), None, "{line}");
         }
+    }
+
+    #[test]
+    fn compiling_gets_time_by_size() {
+        assert_eq!(compile_cpu_max(Bytes(0), Bytes(0)), Millis(30_000));
+        // The inference guest, which took 9.7 s, compiled twice.
+        let inference = compile_cpu_max(Bytes(3_245_270), Bytes(0));
+        assert!((20 * 9_700..25 * 9_700).contains(&inference.0), "{inference}");
+        // The largest program of all, before the kernel ends whatever prepares.
+        assert_eq!(
+            compile_cpu_max(crate::MAX_PROGRAM, crate::wasi::MAX_MEMORY),
+            Millis(30_000 + 64 * 60_000 + 4 * 120_000)
+        );
+        assert!(
+            compile_cpu_max(crate::MAX_PROGRAM, crate::wasi::MAX_MEMORY)
+                < Millis(crate::child::PREPARE_CPU_SECONDS * 1_000)
+        );
+        // Absurd limits overflow nothing.
+        assert!(compile_cpu_max(Bytes(u64::MAX), Bytes(u64::MAX)) > Millis(1 << 40));
     }
 
     #[test]

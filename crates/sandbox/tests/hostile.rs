@@ -3,26 +3,30 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
 
 mod bombs;
+mod device;
 #[expect(dead_code, reason = "shared with tests that use more of it")]
 mod guests;
 
 use caii_model::{Bytes, ItemError, Manifest, Millis, TrapKind};
-use caii_sandbox::{DeviceSecret, Priority, Runner, RunnerSpec, StartError, inspect, meter_id};
-use guests::{BLOB, manifest, menu};
+use caii_sandbox::{Runner, StartError, inspect};
+use device::Device;
+use guests::menu;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 
 /// Wall time within which an item ends by its fuel alone, even beside compilers.
 const ITEM_MAX: Duration = Duration::from_secs(60);
-/// Memory of a runner: the program's limit of 16 MiB, tables of 16 million elements, and what the engine itself needs.
-const RUNNER_MAX_KB: u64 = (16 + 128 + 48) << 10;
-/// Wall time that compiling may take in these tests, even beside compilers.
-const COMPILE_MAX: Millis = Millis(120_000);
-/// The same for what would take hours.
-const SLOW_MAX: Millis = Millis(2_000);
+/// Memory of a runner: the program's limit of 16 MiB, of which a table may exist twice while it grows, and what the
+/// engine itself needs.
+const RUNNER_MAX_KB: u64 = (2 * 16 + 48) << 10;
+/// Wall time that compiling what compiles may take in these tests, even beside compilers.
+const COMPILE_MAX: Duration = Duration::from_secs(120);
+/// CPU time that compiling may take in these tests for what would take hours: less than devices give it, so that tests
+/// end. And so long after it is used up it is over, even beside compilers.
+const SLOW_CPU_MAX: Millis = Millis(2_000);
+const SLOW_MAX: Duration = Duration::from_secs(60);
 /// Wall time that inspecting any program may take.
 const INSPECT_MAX: Duration = Duration::from_secs(20);
 /// Memory that compiling may take, and that it may take until it is cut off: the runner's own limit on its data.
@@ -48,7 +52,9 @@ const CORPUS: &[(&str, End)] = &[
     ("memory-bomb", OUT_OF_FUEL),
     ("memory-grow-storm", OUT_OF_FUEL),
     ("memory-fill", OUT_OF_FUEL),
-    ("table-bomb", NOTHING),
+    ("table-bomb", End::Refused("65.5 kB of memory and 128.0 MB of tables, more than its limit of 16.7 MB")),
+    ("table-fill", NOTHING),
+    ("table-grow-beyond", NOTHING),
     ("table-grow-storm", OUT_OF_FUEL),
     ("stack-bomb", trap(TrapKind::StackOverflow)),
     ("stack-bomb-in-host-call", trap(TrapKind::StackOverflow)),
@@ -96,61 +102,21 @@ fn corpus() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests/hostile")
 }
 
-/// A device's directory with one workload in it.
-struct Device {
-    directory: TempDir,
-    manifest: Manifest,
+/// Another workload for the same device, which may take as long as its fuel lasts.
+fn load(device: &mut Device, wasm: &[u8]) {
+    device.load(wasm);
+    device.manifest.limits.wall_per_item = Millis(ITEM_MAX.as_millis() as u64);
 }
 
-impl Device {
-    fn new(wasm: &[u8]) -> Self {
-        let mut device = Self { directory: tempfile::tempdir().unwrap(), manifest: manifest(wasm, meter_id()) };
-        fs::write(device.path("blob"), BLOB).unwrap();
-        device.load(wasm);
-        device
-    }
-
-    /// Another workload for the same device.
-    fn load(&mut self, wasm: &[u8]) {
-        fs::write(self.path("program"), wasm).unwrap();
-        self.manifest = manifest(wasm, meter_id());
-        self.manifest.limits.wall_per_item = Millis(ITEM_MAX.as_millis() as u64);
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn spec(&self) -> RunnerSpec {
-        let mut spec = RunnerSpec::new(
-            env!("CARGO_BIN_EXE_caii-sandbox-runner").into(),
-            vec![],
-            self.manifest.clone(),
-            self.path("program"),
-            vec![("blob".into(), self.path("blob"))],
-            self.path("cache"),
-            DeviceSecret::new([5; 32]),
-        );
-        // Tests run beside compilers.
-        spec.priority = Priority::Normal;
-        spec.prepare_wall = COMPILE_MAX;
-        spec
-    }
-
-    async fn start(&self) -> Result<Runner, StartError> {
-        Ok(Runner::start(self.spec()).await?.0)
-    }
-
-    /// Whatever happened before: an honest program runs here.
-    async fn still_works(&mut self) {
-        self.load(&menu());
-        let mut runner = self.start().await.unwrap();
-        let run = runner.run(vec![b"ehello".to_vec()]).await.unwrap();
-        assert_eq!(run.outcomes[0].result, Ok(b"hello".to_vec()));
-        let left: Vec<_> = fs::read_dir(self.path("cache")).unwrap().map(|entry| entry.unwrap().path()).collect();
-        let unfinished = left.iter().filter(|path| path.extension().is_none_or(|end| end == "tmp" || end == "new"));
-        assert_eq!(unfinished.count(), 0, "{left:?}");
-    }
+/// Whatever happened before: an honest program runs here.
+async fn still_works(device: &mut Device) {
+    load(device, &menu());
+    let mut runner = device.start().await.unwrap();
+    let run = runner.run(vec![b"ehello".to_vec()]).await.unwrap();
+    assert_eq!(run.outcomes[0].result, Ok(b"hello".to_vec()));
+    let left: Vec<_> = fs::read_dir(device.path("cache")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let unfinished = left.iter().filter(|path| path.extension().is_none_or(|end| end == "tmp" || end == "new"));
+    assert_eq!(unfinished.count(), 0, "{left:?}");
 }
 
 /// The most memory that a process had at once, in kB.
@@ -174,7 +140,7 @@ fn peak_of_children() -> u64 {
 
 /// Runs it twice in one runner: it ends as expected, the same way each time, and the runner survives.
 async fn attack(device: &mut Device, wasm: &[u8], end: &End) -> Result<(), String> {
-    device.load(wasm);
+    load(device, wasm);
     let (mut runner, expected) = match (device.start().await, end) {
         (Ok(runner), End::Item(expected)) => (runner, expected.map(<[u8]>::to_vec)),
         (Err(error), End::Refused(part)) if error.is_programs_fault() && error.to_string().contains(part) => {
@@ -212,7 +178,7 @@ async fn the_corpus_ends_within_its_limits() {
         eprintln!("{name}: {:?}", begun.elapsed());
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    device.still_works().await;
+    still_works(&mut device).await;
 }
 
 #[test]
@@ -230,8 +196,10 @@ fn every_hostile_program_is_in_the_test() {
 enum Fuse {
     /// It is compiled, and does nothing when it runs.
     Dud,
-    /// Compiling it would take hours; it is cut off.
+    /// Compiling it would take hours; it is cut off, and it is the program's fault.
     Slow,
+    /// Compiling it would take all memory that there is; it is cut off, and it is the program's fault.
+    Greedy,
 }
 
 /// A bomb is compiled, or cut off in time: never a hang, never more memory than allowed, and never the end of the
@@ -242,8 +210,10 @@ async fn explode(name: &str, wasm: &[u8], fuse: Fuse) {
     inspect(wasm).unwrap();
     let inspected = begun.elapsed();
     let mut spec = device.spec();
+    // Were it not cut off otherwise, it would be then.
+    spec.prepare_wall = Millis(2 * COMPILE_MAX.as_millis() as u64);
     if fuse == Fuse::Slow {
-        spec.prepare_wall = SLOW_MAX;
+        spec.compile_cpu_max = SLOW_CPU_MAX;
     }
     let begun = Instant::now();
     match (Runner::start(spec).await, fuse) {
@@ -252,17 +222,26 @@ async fn explode(name: &str, wasm: &[u8], fuse: Fuse) {
             assert_eq!(run.outcomes[0].result, Ok(vec![]));
             runner.kill().await;
         }
-        (Err(StartError::TooSlow(limit)), Fuse::Slow) => assert_eq!(limit, SLOW_MAX),
+        (Err(error @ StartError::Program(_)), Fuse::Slow) => {
+            assert!(error.to_string().contains("compiling it takes more than 2 s of CPU"), "{error}");
+        }
+        (Err(error @ StartError::Program(_)), Fuse::Greedy) => {
+            assert!(error.to_string().contains("compiling it takes more than 4.3 GB of memory"), "{error}");
+        }
         (end, _) => panic!("{end:?}"),
     }
     let took = begun.elapsed();
     let peak = until_children_are_gone().await;
     eprintln!("{name}: {} kB inspected in {inspected:?}, then {took:?} and {} MiB", wasm.len() >> 10, peak >> 10);
     assert!(inspected < INSPECT_MAX, "inspecting took {inspected:?}");
-    assert!(took < Duration::from_millis(COMPILE_MAX.0) + ITEM_MAX, "{took:?}");
-    let most = if fuse == Fuse::Slow { SLOW_MAX_KB } else { COMPILE_MAX_KB };
+    let (time, most) = match fuse {
+        Fuse::Dud => (COMPILE_MAX + ITEM_MAX, COMPILE_MAX_KB),
+        Fuse::Slow => (SLOW_MAX, SLOW_MAX_KB),
+        Fuse::Greedy => (COMPILE_MAX, SLOW_MAX_KB),
+    };
+    assert!(took < time, "{took:?}");
     assert!(peak < most, "a process had {peak} kB");
-    device.still_works().await;
+    still_works(&mut device).await;
 }
 
 /// Waits until no process that this one started is left; the most memory that one of them had, in kB.
@@ -291,6 +270,7 @@ bombs! {
     compile_nested_blocks: Slow, bombs::nested_blocks(2_500_000);
     compile_nested_ifs: Slow, bombs::nested_ifs(1_500_000);
     compile_carried_values: Slow, bombs::carried_values(3_000, 3_000);
+    compile_memory_beyond_all: Greedy, bombs::carried_values(20_000, 50_000);
     compile_jump_tables: Dud, bombs::jump_tables(110, 65_000);
     compile_many_locals: Dud, bombs::many_locals();
     compile_tall_stack: Dud, bombs::tall_stack(500_000);
@@ -320,10 +300,10 @@ async fn limits_beyond_reason_are_refused() {
         |manifest: &mut Manifest| manifest.args = vec!["x".into(); 257],
         |manifest: &mut Manifest| manifest.args = vec!["x".repeat(65_537)],
     ] {
-        device.load(&menu());
+        load(&mut device, &menu());
         change(&mut device.manifest);
         let error = device.start().await.unwrap_err();
         assert!(error.is_programs_fault(), "{error}");
     }
-    device.still_works().await;
+    still_works(&mut device).await;
 }

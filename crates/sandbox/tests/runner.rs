@@ -1,65 +1,28 @@
 //! Runner processes from outside: what an agent sees of them.
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
 
+mod device;
 mod guests;
 
-use caii_model::{Digest, Fuel, ItemError, Manifest, Millis, TrapKind};
-use caii_sandbox::{DeviceSecret, Priority, RunError, Runner, RunnerSpec, StartError, meter_id};
+use caii_model::{Digest, Fuel, ItemError, Millis, TrapKind};
+use caii_sandbox::{DeviceSecret, Priority, RunError, Runner, RunnerSpec, StartError};
+use device::Device;
 use guests::*;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tempfile::TempDir;
 
-/// A device's directory with one workload in it.
-struct Device {
-    directory: TempDir,
-    manifest: Manifest,
+async fn refused(device: &Device) -> StartError {
+    device.start().await.unwrap_err()
 }
 
-impl Device {
-    fn new(wasm: &[u8]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join("program"), wasm).unwrap();
-        fs::write(directory.path().join("blob"), BLOB).unwrap();
-        Self { directory, manifest: manifest(wasm, meter_id()) }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn spec(&self) -> RunnerSpec {
-        let mut spec = RunnerSpec::new(
-            env!("CARGO_BIN_EXE_caii-sandbox-runner").into(),
-            vec![],
-            self.manifest.clone(),
-            self.path("program"),
-            vec![("blob".into(), self.path("blob"))],
-            self.path("cache"),
-            DeviceSecret::new([5; 32]),
-        );
-        // Tests run beside compilers.
-        spec.priority = Priority::Normal;
-        spec
-    }
-
-    async fn start(&self) -> Runner {
-        Runner::start(self.spec()).await.unwrap().0
-    }
-
-    async fn refused(&self) -> StartError {
-        Runner::start(self.spec()).await.unwrap_err()
-    }
-
-    fn cached(&self, extension: &str) -> PathBuf {
-        let files = fs::read_dir(self.path("cache")).unwrap().map(|entry| entry.unwrap().path());
-        let found: Vec<_> = files.filter(|path| path.extension().is_some_and(|found| found == extension)).collect();
-        assert_eq!(found.len(), 1, "{found:?}");
-        found[0].clone()
-    }
+fn cached(device: &Device, extension: &str) -> PathBuf {
+    let files = fs::read_dir(device.path("cache")).unwrap().map(|entry| entry.unwrap().path());
+    let found: Vec<_> = files.filter(|path| path.extension().is_some_and(|found| found == extension)).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    found[0].clone()
 }
 
 fn items(items: &[&str]) -> Vec<Vec<u8>> {
@@ -150,12 +113,29 @@ async fn the_initialiser_runs_once() {
     assert_eq!(one.outcomes[0].result.as_ref().unwrap()[8..], *b"b blob of the workload");
 }
 
+/// Fuel bounds the initialiser; what it takes of the CPU is not the compiler's, neither while it runs nor when the
+/// snapshot is compiled, which is large here so that the watch looks at it.
+#[tokio::test]
+async fn an_initialiser_may_take_longer_than_compiling() {
+    let body = "(local $n i64)
+        (drop (memory.grow (i32.const 1600)))
+        (memory.fill (i32.const 262144) (i32.const 1) (i32.const 104857600))
+        (loop $more (br_if $more
+          (i64.ne (local.tee $n (i64.add (local.get $n) (i64.const 1))) (i64.const 24000000000))))";
+    let mut device = Device::new(&with_initialiser(body));
+    device.manifest.limits.fuel_init = Fuel(u64::MAX / 4);
+    device.manifest.limits.memory = caii_model::Bytes::mebi(128);
+    let limit = Millis(2_000);
+    let (_, report) = Runner::start(RunnerSpec { compile_cpu_max: limit, ..device.spec() }).await.unwrap();
+    assert!(report.compile_cpu.0 > 2 * limit.0, "{} in all prove nothing", report.compile_cpu);
+}
+
 #[tokio::test]
 async fn runners_share_a_large_snapshot() {
     let mut device = Device::new(&large());
     device.manifest.limits.memory = caii_model::Bytes::mebi(80);
     for _ in 0..2 {
-        let mut runner = device.start().await;
+        let mut runner = device.start().await.unwrap();
         let sum: u64 = (262_144..67_371_008_u64).step_by(4).map(|at| at | 1).sum();
         let run = runner.run(items(&["", ""])).await.unwrap();
         assert_eq!(run.outcomes[1].result, Ok(sum.to_le_bytes().to_vec()));
@@ -168,7 +148,7 @@ async fn runners_share_a_large_snapshot() {
 #[tokio::test]
 async fn many_large_items_pass_through_small_pipes() {
     let device = Device::new(&menu());
-    let mut runner = device.start().await;
+    let mut runner = device.start().await.unwrap();
     let task: Vec<Vec<u8>> = (0..40_u8).map(|n| [&b"e"[..], &vec![n; 700_000]].concat()).collect();
     let run = runner.run(task.clone()).await.unwrap();
     for (item, outcome) in task.iter().zip(&run.outcomes) {
@@ -197,7 +177,7 @@ async fn one_tasks_outputs_are_bounded_together() {
 #[tokio::test]
 async fn floods_and_memory_bombs_fail_the_item_and_leave_the_runner_small() {
     let device = Device::new(&menu());
-    let mut runner = device.start().await;
+    let mut runner = device.start().await.unwrap();
     let run = runner.run(items(&["w", "m", "w", "l", "s", "eafter"])).await.unwrap();
     let results: Vec<_> = run.outcomes.iter().map(|outcome| outcome.result.clone()).collect();
     assert_eq!(results[0], Err(ItemError::OutputTooLarge));
@@ -214,7 +194,7 @@ async fn a_slow_item_fails_the_attempt_and_names_itself() {
     let mut device = Device::new(&menu());
     device.manifest.limits.fuel_per_item = Fuel(u64::MAX / 4);
     device.manifest.limits.wall_per_item = Millis(1_000);
-    let mut runner = device.start().await;
+    let mut runner = device.start().await.unwrap();
     let error = runner.run(items(&["efirst", "esecond", "l", "enever"])).await.unwrap_err();
     assert!(matches!(error, RunError::ItemTooSlow { index: 2, limit: Millis(1_000) }), "{error}");
     until_state(runner.pid(), gone).await;
@@ -249,7 +229,7 @@ async fn a_starved_runner_is_not_called_slow() {
 async fn a_frozen_runner_waits_without_being_called_slow() {
     let mut device = Device::new(&menu());
     device.manifest.limits.wall_per_item = Millis(1_500);
-    let mut runner = device.start().await;
+    let mut runner = device.start().await.unwrap();
     let control = runner.control();
     control.freeze().unwrap();
     until_state(control.pid(), |state| state == Some('T')).await;
@@ -265,7 +245,7 @@ async fn a_frozen_runner_waits_without_being_called_slow() {
 async fn a_killed_runner_is_reported_and_no_use_any_more() {
     let mut device = Device::new(&menu());
     device.manifest.limits.fuel_per_item = Fuel(u64::MAX / 4);
-    let mut runner = device.start().await;
+    let mut runner = device.start().await.unwrap();
     let control = runner.control();
     let killer = async {
         until_busy(control.pid()).await;
@@ -284,7 +264,7 @@ async fn a_killed_runner_is_reported_and_no_use_any_more() {
 #[tokio::test]
 async fn a_runner_killed_between_tasks_is_noticed() {
     let device = Device::new(&menu());
-    let mut runner = device.start().await;
+    let mut runner = device.start().await.unwrap();
     runner.control().kill().unwrap();
     until_state(runner.pid(), gone).await;
     assert!(matches!(runner.run(items(&["e"])).await, Err(RunError::Died { .. })));
@@ -294,13 +274,13 @@ async fn a_runner_killed_between_tasks_is_noticed() {
 async fn a_dropped_task_kills_its_runner() {
     let mut device = Device::new(&menu());
     device.manifest.limits.fuel_per_item = Fuel(u64::MAX / 4);
-    let mut runner = device.start().await;
+    let mut runner = device.start().await.unwrap();
     let pid = runner.pid();
     let dropped = tokio::time::timeout(Duration::from_millis(100), runner.run(items(&["l"]))).await;
     assert!(dropped.is_err());
     until_state(pid, gone).await;
     assert!(matches!(runner.run(vec![]).await, Err(RunError::Unusable)));
-    let other = device.start().await;
+    let other = device.start().await.unwrap();
     let pid = other.pid();
     drop(other);
     until_state(pid, gone).await;
@@ -313,19 +293,19 @@ async fn bad_programs_are_refused_for_good() {
         error.to_string()
     };
     let text = r#"(import "env" "launch" (func)) (memory (export "memory") 1) (func (export "_start"))"#;
-    assert!(fault(Device::new(&module(text)).refused().await).contains("env.launch"));
-    assert!(fault(Device::new(b"#!/bin/sh\n").refused().await).contains("not a WebAssembly module"));
-    fault(Device::new(&menu()[..300]).refused().await);
+    assert!(fault(refused(&Device::new(&module(text))).await).contains("env.launch"));
+    assert!(fault(refused(&Device::new(b"#!/bin/sh\n")).await).contains("not a WebAssembly module"));
+    fault(refused(&Device::new(&menu()[..300])).await);
     let said = "(call $write (i32.const 2) (i32.const 32) (i32.const 4)) unreachable";
-    let error = Device::new(&with_initialiser(said)).refused().await;
+    let error = refused(&Device::new(&with_initialiser(said))).await;
     assert!(fault(error).contains("it said: blob"));
-    let error = Device::new(&with_initialiser("(loop $ever (br $ever))")).refused().await;
+    let error = refused(&Device::new(&with_initialiser("(loop $ever (br $ever))"))).await;
     assert!(matches!(&error, StartError::Initialiser { error: ItemError::FuelExhausted, .. }), "{error}");
     let mut greedy = Device::new(&menu());
     greedy.manifest.limits.memory.0 = 100;
-    fault(greedy.refused().await);
+    fault(refused(&greedy).await);
     greedy.manifest.limits.memory.0 = 1 << 40;
-    fault(greedy.refused().await);
+    fault(refused(&greedy).await);
 }
 
 #[tokio::test]
@@ -336,19 +316,19 @@ async fn what_is_not_what_the_manifest_says_is_not_run() {
     };
     let device = Device::new(&menu());
     fs::write(device.path("program"), initialised()).unwrap();
-    device_fault(device.refused().await, "the program is sha256:");
+    device_fault(refused(&device).await, "the program is sha256:");
     let device = Device::new(&menu());
     let mut blob = BLOB.to_vec();
     blob[0] ^= 1;
     fs::write(device.path("blob"), &blob).unwrap();
-    device_fault(device.refused().await, "/data/blob is sha256:");
+    device_fault(refused(&device).await, "/data/blob is sha256:");
     fs::write(device.path("blob"), &blob[1..]).unwrap();
-    device_fault(device.refused().await, "instead of");
+    device_fault(refused(&device).await, "instead of");
     fs::remove_file(device.path("blob")).unwrap();
-    device_fault(device.refused().await, "cannot open");
+    device_fault(refused(&device).await, "cannot open");
     let mut device = Device::new(&menu());
     device.manifest.meter.0 = Digest::of(b"another meter");
-    device_fault(device.refused().await, "no meter");
+    device_fault(refused(&device).await, "no meter");
     let device = Device::new(&menu());
     let with_command = |command: &str| RunnerSpec { command: command.into(), ..device.spec() };
     device_fault(Runner::start(with_command("/nonexistent")).await.unwrap_err(), "cannot start the runner");
@@ -365,23 +345,23 @@ async fn what_is_not_what_the_manifest_says_is_not_run() {
 #[tokio::test]
 async fn a_damaged_image_is_made_again() {
     let device = Device::new(&menu());
-    drop(device.start().await);
-    let good = fs::read(device.cached("image")).unwrap();
+    drop(device.start().await.unwrap());
+    let good = fs::read(cached(&device, "image")).unwrap();
     let flip = |bytes: &[u8], at: usize| {
         let mut bytes = bytes.to_vec();
         bytes[at] ^= 0x40;
         bytes
     };
     for damaged in [flip(&good, good.len() / 2), flip(&good, 0), good[..good.len() / 2].to_vec(), vec![]] {
-        fs::write(device.cached("image"), damaged).unwrap();
+        fs::write(cached(&device, "image"), damaged).unwrap();
         let (mut runner, report) = Runner::start(device.spec()).await.unwrap();
         assert!(!report.cached);
         assert_eq!(runner.run(items(&["eyes"])).await.unwrap().outcomes[0].result, Ok(b"yes".to_vec()));
-        assert_eq!(fs::read(device.cached("image")).unwrap(), good);
+        assert_eq!(fs::read(cached(&device, "image")).unwrap(), good);
     }
-    let entry = fs::read_to_string(device.cached("entry")).unwrap();
+    let entry = fs::read_to_string(cached(&device, "entry")).unwrap();
     for damaged in [entry[..30].to_owned(), String::new(), entry.replace("sha256:", "sha256:0")] {
-        fs::write(device.cached("entry"), damaged).unwrap();
+        fs::write(cached(&device, "entry"), damaged).unwrap();
         assert!(!Runner::start(device.spec()).await.unwrap().1.cached);
     }
     // What another device compiled is not run here, though it is whole.
@@ -389,7 +369,7 @@ async fn a_damaged_image_is_made_again() {
     assert!(!Runner::start(other.clone()).await.unwrap().1.cached);
     assert!(Runner::start(other).await.unwrap().1.cached);
     assert!(!Runner::start(device.spec()).await.unwrap().1.cached);
-    fs::remove_file(device.cached("image")).unwrap();
+    fs::remove_file(cached(&device, "image")).unwrap();
     assert!(!Runner::start(device.spec()).await.unwrap().1.cached);
     assert!(Runner::start(device.spec()).await.unwrap().1.cached);
 }
@@ -412,7 +392,7 @@ async fn runners_that_start_together_compile_once() {
 #[tokio::test]
 async fn a_runner_has_nothing_of_its_agent() {
     let device = Device::new(&menu());
-    let runner = device.start().await;
+    let runner = device.start().await.unwrap();
     let proc = PathBuf::from(format!("/proc/{}", runner.pid()));
     if !rustix::process::geteuid().is_root() {
         // The runner is not dumpable: of all this, its own user sees nothing.
@@ -450,7 +430,7 @@ async fn a_runner_has_nothing_of_its_agent() {
 #[tokio::test]
 async fn an_idle_runner_runs_at_the_lowest_priority() {
     let device = Device::new(&menu());
-    drop(device.start().await);
+    drop(device.start().await.unwrap());
     let mut spec = device.spec();
     spec.priority = Priority::Idle;
     let runner = Runner::start(spec).await.unwrap().0;

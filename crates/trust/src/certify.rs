@@ -147,6 +147,8 @@ pub struct Certified {
     pub threshold: u32,
     /// For what, each pair certified by the threshold.
     pub scope: BTreeSet<(UseCategory, DataTier)>,
+    /// What did not count.
+    pub rejected: Vec<Rejected>,
     /// When it must be decided again at the latest: a certification that counts or the charter's metadata ends.
     pub until: Timestamp,
 }
@@ -427,7 +429,7 @@ pub fn decide(
     if scope.is_empty() {
         return Err(Uncertified::NothingInCommon { signed: by, threshold });
     }
-    Ok(Certified { workload: facts.workload, by, threshold, scope, until })
+    Ok(Certified { workload: facts.workload, by, threshold, scope, rejected, until })
 }
 
 /// When fewer than the threshold of keys still certify this use on this data; nothing if fewer do already.

@@ -35,9 +35,9 @@ pub(crate) fn efficiency(processes: &Processes) -> Result<Vec<Figure>, Failure> 
     let batch = || fabric.caii(&["batch", "submit", &requests, "--wait", "-o", &out]);
     warm(&fabric, &out)?;
 
-    let memory = workload["limits"]["memory"].to_string();
+    let memory = workload["manifest"]["limits"]["memory"].to_string();
     let mut args = vec!["--vetted".to_owned(), "--threads".into(), "2".into(), "--memory".into(), memory];
-    for blob in workload["blobs"].as_array().into_iter().flatten() {
+    for blob in workload["manifest"]["blobs"].as_array().into_iter().flatten() {
         let (name, digest) = (blob["name"].as_str().unwrap_or_default(), blob["digest"].as_str().unwrap_or_default());
         let file = fabric.agent_dir("device-0").join("blobs").join(digest.trim_start_matches("sha256:"));
         args.extend(["--data".into(), format!("{name}={}", file.display())]);

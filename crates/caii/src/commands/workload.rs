@@ -5,20 +5,21 @@ use super::delivery;
 use super::job::{Scope as ScopeArg, digest_file, name_and_file};
 use crate::client::{Client, PoolArgs};
 use crate::error::CliError;
-use crate::manifest_file::{self, ManifestFile};
+use crate::manifest_file;
 use crate::output::{self, Format, now_ms, thousands};
 use caii_governance::{Expiry, Repository, Signer as _, verify_files};
 use caii_model::{
     BlobRef, Bytes, DataTier, Digest, Fuel, Limits, Manifest, Millis, Region, RuntimeClass, RuntimeVersion, Scope,
     Timestamp, UseCategory,
 };
+use caii_node::views::{CertificationView, ManifestView, UseView};
 use caii_sandbox::Inspection;
 use caii_trust::{
-    Build, Certification, Charter, Envelope, Facts, LocalPolicy, PAYLOAD_TYPE, Revocation, RevocationStatement,
-    Revoked, Statement, Trusted, Uncertified, decide, format_time,
+    Build, Certification, Certified, Charter, Envelope, Facts, LocalPolicy, PAYLOAD_TYPE, Revocation,
+    RevocationStatement, Revoked, Statement, Uncertified, decide, format_time,
 };
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -28,8 +29,8 @@ pub(crate) enum Workload {
     Inspect(Inspect),
     /// Certify a program as a steward: alone, in any order, offline.
     Certify(Box<Certify>),
-    /// Who certified a program, and how many are missing.
-    Status(Check),
+    /// Who certified a program, and how many are missing: by files, or as the pool has it.
+    Status(Status),
     /// Check that a program is certified: exit status 0 if so, 1 and a sentence if not.
     Verify(Check),
     /// Stop a program, or a steward's key, for ever. One steward is enough.
@@ -147,6 +148,27 @@ pub(crate) struct Check {
     subject: Subject,
     #[command(flatten)]
     dir: Dir,
+    #[command(flatten)]
+    judged: Judged,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// A program (.wasm), a manifest as `caii workload inspect --write` makes it, or the digest of a workload that the
+    /// pool has (sha256:…).
+    what: PathBuf,
+    #[command(flatten)]
+    shape: Shape,
+    /// With a file: the charter's directory.
+    #[arg(long = "charter", value_name = "DIR", env = "CAII_CHARTER")]
+    charter: Option<PathBuf>,
+    #[command(flatten)]
+    judged: Judged,
+}
+
+/// By what a program is judged, and for where.
+#[derive(Debug, Args)]
+struct Judged {
     /// A certification. May be repeated; default: every .dsse beside the file that is about this workload.
     #[arg(long = "certification", value_name = "DSSE")]
     certifications: Vec<PathBuf>,
@@ -186,16 +208,25 @@ pub(crate) async fn run(command: Workload, pool: &PoolArgs, format: Format) -> R
     match command {
         Workload::Inspect(inspect) => look(&inspect, format)?,
         Workload::Certify(certify) => sign(&certify, format)?,
-        Workload::Status(check) => {
-            let (trusted, facts, decision) = decided(&check).await?;
-            let view = decision_view(&trusted, &facts, &decision);
-            output::print(format, &view, decision_text);
+        Workload::Status(status) => {
+            let view = match status.what.to_str().and_then(|what| what.strip_prefix("sha256:")) {
+                Some(_) => in_pool(&status, pool).await?,
+                None => {
+                    let Status { what: file, shape, charter, judged } = status;
+                    let dir = charter.ok_or_else(|| {
+                        let message =
+                            "give the charter's directory (--charter), or the digest of a workload that the pool has";
+                        CliError::Usage(message.to_owned())
+                    })?;
+                    decided(&Check { subject: Subject { file, shape }, dir: Dir { dir }, judged }).await?.0
+                }
+            };
+            output::print(format, &view, certification_text);
         }
         Workload::Verify(check) => {
-            let (trusted, facts, decision) = decided(&check).await?;
-            let view = decision_view(&trusted, &facts, &decision);
+            let (view, decision) = decided(&check).await?;
             decision?;
-            output::print(format, &view, decision_text);
+            output::print(format, &view, certification_text);
         }
         Workload::Revoke(revoke) => stop(&revoke, format)?,
         Workload::Fetch { workload, out } => delivery::fetch(&Client::new(pool)?, workload, &out, format).await?,
@@ -205,13 +236,35 @@ pub(crate) async fn run(command: Workload, pool: &PoolArgs, format: Format) -> R
     Ok(ExitCode::SUCCESS)
 }
 
+impl Shape {
+    fn is_given(&self) -> bool {
+        let Self { name, scope, records_per_item, data, args, memory, fuel, item_timeout, vetted } = self;
+        let shaped = name.is_some() || scope.is_some() || records_per_item.is_some() || memory.is_some();
+        shaped || fuel.is_some() || item_timeout.is_some() || *vetted || !data.is_empty() || !args.is_empty()
+    }
+}
+
+/// What the pool says of a workload that it has.
+async fn in_pool(status: &Status, pool: &PoolArgs) -> Result<CertificationView, CliError> {
+    let Status { what, shape, judged, .. } = status;
+    let Judged { certifications, pin, region, stale_ok } = judged;
+    if shape.is_given() || !certifications.is_empty() || pin.is_some() || *stale_ok {
+        let message = "the pool judges by its own files; of the options only --region goes with a digest";
+        return Err(CliError::Usage(message.to_owned()));
+    }
+    let digest: Digest = what
+        .to_string_lossy()
+        .parse()
+        .map_err(|error: caii_model::DigestParseError| CliError::Usage(format!("`{}` is {error}", what.display())))?;
+    let path = format!("/caii/v1/workloads/{}/certification?region={region}", digest.hex());
+    Client::new(pool)?.get(&path).await
+}
+
 /// The manifest, and the program if it is at hand.
 fn load(file: &Path, shape: &Shape) -> Result<(Manifest, Option<Vec<u8>>), CliError> {
     let is_program = file.extension().is_some_and(|end| end == "wasm" || end == "wat");
     if !is_program {
-        let Shape { name, scope, records_per_item, data, args, memory, fuel, item_timeout, vetted } = shape;
-        let shaped = name.is_some() || scope.is_some() || records_per_item.is_some() || memory.is_some();
-        if shaped || fuel.is_some() || item_timeout.is_some() || *vetted || !data.is_empty() || !args.is_empty() {
+        if shape.is_given() {
             let message = "a manifest says by itself how its program is run; the options for that go with a .wasm";
             return Err(CliError::Usage(message.to_owned()));
         }
@@ -265,7 +318,7 @@ fn look(inspect: &Inspect, format: Format) -> Result<(), CliError> {
         None => program,
     };
     let inspection = program.map(|program| inspected(&manifest, &program)).transpose()?;
-    let file = ManifestFile::from(&manifest);
+    let file = ManifestView::from(&manifest);
     if let Some(path) = &inspect.write {
         let text = serde_json::to_string_pretty(&file).expect("strings and numbers become JSON") + "\n";
         std::fs::write(path, text).map_err(|error| CliError::file("write", path, error))?;
@@ -416,18 +469,19 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
 }
 
 /// What a device in this place that trusts this charter would decide.
-async fn decided(check: &Check) -> Result<(Trusted, Facts, Result<caii_trust::Certified, Uncertified>), CliError> {
+async fn decided(check: &Check) -> Result<(CertificationView, Result<Certified, Uncertified>), CliError> {
+    let judged = &check.judged;
     let (manifest, program) = load(&check.subject.file, &check.subject.shape)?;
     if let Some(program) = &program {
         inspected(&manifest, program)?;
     }
     let facts = Facts::of(&manifest);
     let repository = Repository::open(&check.dir.dir)?;
-    let pin = check.pin.unwrap_or(repository.pin());
-    let expiry = if check.stale_ok { Expiry::Shown } else { Expiry::Refused };
+    let pin = judged.pin.unwrap_or(repository.pin());
+    let expiry = if judged.stale_ok { Expiry::Shown } else { Expiry::Refused };
     let mut trusted = verify_files(pin, &repository.files()?, expiry).await?;
     let now = Timestamp(now_ms());
-    if check.stale_ok && trusted.fresh_until < now {
+    if judged.stale_ok && trusted.fresh_until < now {
         eprintln!(
             "this copy of the charter was fresh until {}; what was revoked since is not known",
             format_time(trusted.fresh_until)
@@ -435,17 +489,17 @@ async fn decided(check: &Check) -> Result<(Trusted, Facts, Result<caii_trust::Ce
         trusted.fresh_until = now;
     }
     let runtime: RuntimeVersion = caii_sandbox::WASMTIME_VERSION.parse().expect("the engine's version has three parts");
-    let mut policy = LocalPolicy::open(check.region.clone(), runtime);
+    let mut policy = LocalPolicy::open(judged.region.clone(), runtime);
     // Whether it is certified at all is asked, not whether some contributor allows it.
     policy.data_tiers = DataTier::ALL.iter().copied().collect();
     let envelopes = envelopes(check, facts.workload())?;
     let decision = decide(&trusted, now, &facts, &envelopes, &policy);
-    Ok((trusted, facts, decision))
+    Ok((CertificationView::of(&trusted, facts.workload(), &judged.region, &decision), decision))
 }
 
 fn envelopes(check: &Check, workload: Digest) -> Result<Vec<Envelope>, CliError> {
-    if !check.certifications.is_empty() {
-        return check.certifications.iter().map(|path| read_envelope(path)).collect();
+    if !check.judged.certifications.is_empty() {
+        return check.judged.certifications.iter().map(|path| read_envelope(path)).collect();
     }
     let dir = match check.subject.file.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
@@ -471,65 +525,27 @@ fn envelopes(check: &Check, workload: Digest) -> Result<Vec<Envelope>, CliError>
     Ok(found.into_iter().map(|(_, envelope)| envelope).collect())
 }
 
-fn decision_view(trusted: &Trusted, facts: &Facts, decision: &Result<caii_trust::Certified, Uncertified>) -> Value {
-    let names = |stewards: &[caii_trust::Steward]| -> Vec<Value> {
-        stewards.iter().map(|steward| json!({ "name": steward.name, "body": steward.body })).collect()
-    };
-    let mut view = json!({
-        "workload": facts.workload().to_string(),
-        "charter": trusted.charter.id.to_string(),
-        "certified": decision.is_ok(),
-    });
-    match decision {
-        Ok(certified) => {
-            view["threshold"] = certified.threshold.into();
-            view["signed"] = names(&certified.by).into();
-            view["missing"] = 0.into();
-            let pair =
-                |(r#use, tier): &(UseCategory, DataTier)| json!({ "use": r#use.as_str(), "tier": tier.as_str() });
-            view["scope"] = certified.scope.iter().map(pair).collect();
-            view["until"] = format_time(certified.until).into();
-        }
-        Err(why) => {
-            view["code"] = why.code().into();
-            view["why"] = why.to_string().into();
-            if let Uncertified::Missing { signed, threshold, rejected, .. } = why {
-                view["threshold"] = (*threshold).into();
-                view["signed"] = names(signed).into();
-                view["missing"] = (*threshold as usize - signed.len()).into();
-                view["not_counted"] = rejected.iter().map(ToString::to_string).collect();
-            }
+fn certification_text(view: &CertificationView) -> String {
+    let mut lines = vec![format!("workload     {}", view.workload)];
+    let stewards = view.signed.as_deref().unwrap_or_default();
+    let names: Vec<String> = stewards.iter().map(|steward| format!("{} ({})", steward.name, steward.body)).collect();
+    match &view.why {
+        Some(why) => lines.push(format!("certified    no: {why}")),
+        None => {
+            let threshold = view.threshold.unwrap_or_default();
+            let pairs = view.scope.as_deref().unwrap_or_default();
+            let pair = |pair: &UseView| {
+                let tier =
+                    pair.tier.parse().map_or_else(|_| pair.tier.clone(), |tier: DataTier| tier.meaning().to_owned());
+                format!("{} on {tier}", pair.r#use)
+            };
+            lines.push(format!("certified    by {}; it takes {threshold}", names.join(", ")));
+            lines.push(format!("for          {}", pairs.iter().map(pair).collect::<Vec<_>>().join("; ")));
+            lines.push(format!("until        {} at the latest", view.until.as_deref().unwrap_or_default()));
+            lines.extend(view.not_counted.iter().map(|text| format!("not counted  {text}")));
         }
     }
-    view
-}
-
-fn decision_text(view: &Value) -> String {
-    let field = |name: &str| view[name].as_str().unwrap_or_default().to_owned();
-    let head = format!("workload   {}\n", field("workload"));
-    if view["certified"] != true {
-        return format!("{head}certified  no: {}", field("why"));
-    }
-    let signed = view["signed"].as_array().into_iter().flatten();
-    let names: Vec<String> = signed
-        .map(|steward| {
-            format!("{} ({})", steward["name"].as_str().unwrap_or(""), steward["body"].as_str().unwrap_or(""))
-        })
-        .collect();
-    let scope = view["scope"].as_array().into_iter().flatten();
-    let scope: Vec<String> = scope
-        .map(|pair| {
-            let tier: Option<DataTier> = pair["tier"].as_str().and_then(|tier| tier.parse().ok());
-            format!("{} on {}", pair["use"].as_str().unwrap_or(""), tier.map_or("", DataTier::meaning))
-        })
-        .collect();
-    format!(
-        "{head}certified  by {}; it takes {}\nfor        {}\nuntil      {} at the latest",
-        names.join(", "),
-        view["threshold"],
-        scope.join("; "),
-        field("until")
-    )
+    lines.join("\n")
 }
 
 fn stop(revoke: &Revoke, format: Format) -> Result<(), CliError> {

@@ -137,6 +137,47 @@ fn a_job_is_cancelled_in_each_phase() {
 }
 
 #[test]
+fn a_stopped_workload_ends_its_open_jobs_and_no_other() {
+    let reason = || "carol: it leaks".to_owned();
+    type Stop = fn(Digest, String) -> Input;
+    let stops: [(Stop, &str, &str); 2] = [
+        (
+            |workload, reason| Input::WorkloadRevoked { workload, reason },
+            "workload_revoked",
+            "the workload was revoked: carol: it leaks",
+        ),
+        (
+            |workload, reason| Input::WorkloadUncertified { workload, reason },
+            "workload_uncertified",
+            "the workload is certified no longer: carol: it leaks",
+        ),
+    ];
+    for (stop, code, message) in stops {
+        let mut pool = Pool::new();
+        let (preparing, running) = (pool.submitted("alice"), pool.job_of("bob", 2));
+        let Reply::Workload(other) = pool.must(Input::WorkloadAdd(Manifest { name: "other".into(), ..manifest() }))
+        else {
+            panic!()
+        };
+        let spec = JobSpec { workload: other, ..pool.spec("alice") };
+        let Reply::Job(others) = pool.must(Input::JobSubmit(spec)) else { panic!() };
+        let mut device = pool.device();
+        pool.take(&mut device, 2);
+        pool.step(stop(pool.workload, reason()));
+        let error = InputError { code: code.into(), message: message.into(), line: None, param: None };
+        for job in [preparing, running] {
+            assert_eq!(end_of(&pool, job).ending, Ending::Failed { errors: vec![error.clone()] });
+        }
+        assert_eq!(pool.speak(&mut device, |_| ()).dropped.len(), 2, "the device is told to stop");
+        assert_eq!(pool.view(others).phase, Phase::Preparing);
+        pool.effects();
+        // What is submitted later is nobody's business here: the shell asks its stewards' certificates.
+        let later = pool.submitted("alice");
+        assert_eq!(pool.view(later).phase, Phase::Preparing);
+    }
+}
+
+#[test]
 fn cancelling_tells_devices_whose_replies_are_held_back() {
     let mut pool = Pool::new();
     let job = pool.job(2);

@@ -401,6 +401,17 @@ mod tests {
         assert_eq!(report.root, caii_trust::merkle::task_root(inputs.into_iter().zip(&outcomes)));
     }
 
+    /// The first ends a job that no device could start; the second says nothing about the program.
+    #[test]
+    fn a_program_at_fault_is_told_from_a_runner_that_died() {
+        let reason = "compiling it takes more than 33 s of CPU";
+        let failure = failure_of_start(StartError::Program(reason.into()));
+        assert_eq!(failure.kind, AttemptFailureKind::PreparationFailed);
+        assert!(failure.detail.contains(reason), "{}", failure.detail);
+        let died = StartError::Died { status: "signal: 9 (SIGKILL)".into(), stderr: String::new() };
+        assert_eq!(failure_of_start(died).kind, AttemptFailureKind::RunnerDied);
+    }
+
     #[test]
     fn old_images_are_dropped_first() {
         let dir = tempfile::tempdir().unwrap();

@@ -239,7 +239,7 @@ pub(super) async fn workload(State(pool): App, _: InSession, Path(digest): Path<
 
 /// The charter's files, for the device to verify.
 pub(super) async fn governance(State(pool): App, _: InSession) -> Response {
-    super::caii::governance::json(pool.governance.files().0.to_vec())
+    super::caii::governance::json(pool.governance.files().to_vec())
 }
 
 /// What was signed about a workload, for the device to verify.

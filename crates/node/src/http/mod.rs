@@ -46,6 +46,7 @@ pub(crate) fn api(pool: Arc<Shared>) -> Router {
         .route("/caii/v1/workloads", get(caii::workloads::list).post(caii::workloads::create))
         .route("/caii/v1/workloads/{digest}", get(caii::workloads::retrieve))
         .route("/caii/v1/workloads/{digest}/certificates", get(caii::governance::certificates))
+        .route("/caii/v1/workloads/{digest}/certification", get(caii::governance::certification))
         .route("/caii/v1/workloads/{digest}/certify", post(caii::governance::certify))
         .route("/caii/v1/certificates", post(caii::governance::add_certificate))
         .route("/caii/v1/revocations", post(caii::governance::add_revocation))

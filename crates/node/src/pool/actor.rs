@@ -148,7 +148,7 @@ struct Actor {
     waiters: BTreeMap<JobId, Vec<oneshot::Sender<()>>>,
     /// What the pool's own threads said while nothing could be written; at most one for each in `working`.
     deferred: Vec<Input>,
-    /// What every coordinator must be told: the version of the governance, and what was revoked.
+    /// What every coordinator must be told: the version of the governance, and which workloads it stopped.
     governance: BTreeMap<Option<Digest>, Input>,
     trouble: Option<Trouble>,
 }
@@ -449,8 +449,12 @@ impl Actor {
     /// Keeps what a coordinator must be told about governance, for the next one that is loaded.
     fn note_governance(&mut self, input: &Input) {
         let about = match input {
-            Input::GovernanceChanged { .. } => None,
-            Input::WorkloadRevoked { workload, .. } => Some(*workload),
+            // All that is stopped now follows.
+            Input::GovernanceChanged { .. } => {
+                self.governance.clear();
+                None
+            }
+            Input::WorkloadRevoked { workload, .. } | Input::WorkloadUncertified { workload, .. } => Some(*workload),
             _ => return,
         };
         self.governance.insert(about, input.clone());

@@ -9,11 +9,11 @@ use caii_coordinator::Input;
 use caii_governance::{
     Expiry, Files, Founding, GovernanceError, KeyFileError, ONLINE_KEY, Repository, Signer, SoftwareKey, verify_files,
 };
-use caii_model::{DataTier, Digest, Manifest, Millis, PoolId, Region, RuntimeVersion, UseCategory};
+use caii_model::{DataTier, Digest, Manifest, Millis, PoolId, Region, RuntimeVersion, Timestamp, UseCategory};
 use caii_trust::{
     Body, Certification, Certified, Charter, Envelope, EnvelopeError, Facts, LocalPolicy, Mandate, PAYLOAD_TYPE,
-    Revocation, RevocationRefused, Revocations, Revoked, Statement, StatementError, Steward, Trusted, Uncertified,
-    decide,
+    Rejection, Revocation, RevocationRefused, Revocations, Revoked, Statement, StatementError, Steward, Trusted,
+    Uncertified, decide,
 };
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -34,6 +34,8 @@ const OWN_CHARTER_VALID: Millis = Millis(3_650 * DAY);
 const OWN_CERTIFICATE_VALID: Millis = Millis(365 * DAY);
 /// Certificates of one workload that are kept.
 const CERTIFICATES_MAX: usize = 64;
+/// Verdicts that are remembered.
+const VERDICTS_MAX: usize = 1_024;
 
 /// Why the pool's governance cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +106,28 @@ pub(crate) struct Governance {
     certificates: PathBuf,
     /// Held while files are written.
     published: Mutex<Published>,
+    verdicts: Mutex<Verdicts>,
+    /// Held while the coordinator is told what is in force, so that it hears of the newest last.
+    enforcing: Mutex<()>,
+}
+
+/// Whether some region's devices would run a workload now; if not, why, for each mandate of the charter.
+type Verdict = Result<Certified, Vec<Uncertified>>;
+
+/// Verdicts that hold still, so that submitting a job reads and verifies nothing.
+#[derive(Default)]
+struct Verdicts {
+    /// Changes whenever a certificate is added: who decided meanwhile may not have seen it.
+    certificates: u64,
+    known: BTreeMap<Digest, Known>,
+}
+
+struct Known {
+    verdict: Verdict,
+    /// Of which version of the charter's files.
+    version: u64,
+    /// Before when: then a certification or the files have expired.
+    until: Timestamp,
 }
 
 /// What is in force, as delivered.
@@ -134,7 +158,15 @@ impl Governance {
         let operator = operator_key.exists().then(|| read_key(&operator_key)).transpose()?;
         repository.refresh(&online, clock::now(), FRESH_FOR)?;
         let published = Mutex::new(publish(&repository).await?);
-        Ok(Self { repository, online, operator, certificates, published })
+        Ok(Self {
+            repository,
+            online,
+            operator,
+            certificates,
+            published,
+            verdicts: Mutex::default(),
+            enforcing: Mutex::default(),
+        })
     }
 
     /// What devices pin.
@@ -142,10 +174,9 @@ impl Governance {
         self.repository.pin()
     }
 
-    /// The charter's files as one JSON, and their version.
-    pub(crate) fn files(&self) -> (Arc<Vec<u8>>, u64) {
-        let published = self.published();
-        (published.files.clone(), published.version)
+    /// The charter's files as one JSON.
+    pub(crate) fn files(&self) -> Arc<Vec<u8>> {
+        self.published().files.clone()
     }
 
     /// Who decides, in a sentence.
@@ -159,31 +190,77 @@ impl Governance {
     }
 
     /// Vouches anew that the files are the newest, which also takes up what stewards signed meanwhile.
-    pub(crate) async fn refresh(&self) -> Result<u64, PoolGovernanceError> {
+    pub(crate) async fn refresh(&self) -> Result<(), PoolGovernanceError> {
         self.repository.refresh(&self.online, clock::now(), FRESH_FOR)?;
         let published = publish(&self.repository).await?;
-        let version = published.version;
         *self.published() = published;
-        Ok(version)
+        Ok(())
     }
 
-    /// Whether some region's devices would run the workload now.
+    /// Whether some region's devices would run the workload now. Reads and verifies files unless it is known.
     pub(crate) fn verdict(&self, manifest: &Manifest) -> Result<Certified, Uncertified> {
+        first(self.decide(manifest, clock::now()))
+    }
+
+    /// The same, if it is known.
+    pub(crate) fn known_verdict(&self, manifest: &Manifest) -> Option<Result<Certified, Uncertified>> {
+        self.known(manifest.digest(), self.published().version, clock::now()).map(first)
+    }
+
+    /// What devices of this region would decide, with what that is decided by.
+    pub(crate) fn look(&self, manifest: &Manifest, region: &Region) -> (Arc<Trusted>, Result<Certified, Uncertified>) {
         let trusted = self.trusted();
-        let envelopes = self.certificates_of(manifest.digest()).unwrap_or_else(|error| {
+        let decision =
+            decide_for(&trusted, clock::now(), &Facts::of(manifest), &self.envelopes(manifest.digest()), region);
+        (trusted, decision)
+    }
+
+    fn decide(&self, manifest: &Manifest, now: Timestamp) -> Verdict {
+        let workload = manifest.digest();
+        let Published { version, trusted, .. } = self.published().clone();
+        if let Some(known) = self.known(workload, version, now) {
+            return known;
+        }
+        let certificates = self.verdicts().certificates;
+        let (facts, envelopes) = (Facts::of(manifest), self.envelopes(workload));
+        let mut refused = Vec::new();
+        let certified = trusted.charter.certify.iter().find_map(|mandate| {
+            decide_for(&trusted, now, &facts, &envelopes, &mandate.region).map_err(|error| refused.push(error)).ok()
+        });
+        let verdict = certified.ok_or(refused);
+        let until = match &verdict {
+            Ok(certified) => Some(certified.until),
+            // What holds from tomorrow on is to be found tomorrow.
+            Err(refused) if refused.iter().any(is_early) => None,
+            Err(_) => Some(trusted.fresh_until),
+        };
+        let mut verdicts = self.verdicts();
+        if let Some(until) = until.filter(|_| verdicts.certificates == certificates) {
+            if verdicts.known.len() >= VERDICTS_MAX {
+                verdicts.known.clear();
+            }
+            verdicts.known.insert(workload, Known { verdict: verdict.clone(), version, until });
+        }
+        verdict
+    }
+
+    fn known(&self, workload: Digest, version: u64, now: Timestamp) -> Option<Verdict> {
+        let verdicts = self.verdicts();
+        let known = verdicts.known.get(&workload).filter(|known| known.version == version && now < known.until);
+        known.map(|known| known.verdict.clone())
+    }
+
+    fn verdicts(&self) -> MutexGuard<'_, Verdicts> {
+        // A verdict is put in as a whole.
+        self.verdicts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything kept that was signed about a workload; what cannot be read certifies nothing.
+    fn envelopes(&self, workload: Digest) -> Vec<Envelope> {
+        self.certificates_of(workload).unwrap_or_else(|error| {
             tracing::error!(%error, "cannot read certificates");
             Vec::new()
-        });
-        let facts = Facts::of(manifest);
-        let mut refused = None;
-        for mandate in &trusted.charter.certify {
-            let policy = LocalPolicy::open(mandate.region.clone(), runtime_version());
-            match decide(&trusted, clock::now(), &facts, &envelopes, &policy) {
-                Ok(certified) => return Ok(certified),
-                Err(error) => refused = refused.or(Some(error)),
-            }
-        }
-        Err(refused.unwrap_or_else(|| Uncertified::NoMandate { region: Region::any() }))
+        })
     }
 
     /// Everything kept that was signed about a workload, unverified.
@@ -227,13 +304,13 @@ impl Governance {
         Ok(certification.workload)
     }
 
-    /// Takes a revocation that a steward signed and publishes it. The new version of the files.
-    pub(crate) async fn add_revocation(&self, bytes: &[u8]) -> Result<(Revocation, u64), EnvelopeRefused> {
+    /// Takes a revocation that a steward signed and publishes it.
+    pub(crate) async fn add_revocation(&self, bytes: &[u8]) -> Result<Revocation, EnvelopeRefused> {
         let envelope = Envelope::from_json(bytes)?;
         let revocation = Revocation::read(&self.trusted().charter, &envelope)?;
         self.repository.add_revocation(&envelope).map_err(PoolGovernanceError::from)?;
-        let version = self.refresh().await?;
-        Ok((revocation, version))
+        self.refresh().await?;
+        Ok(revocation)
     }
 
     /// Certifies a workload with the operator's key, where the operator alone decides.
@@ -264,16 +341,27 @@ impl Governance {
         self.keep(manifest.digest(), &envelope)
     }
 
-    /// Tells the coordinator which version is in force and which of its workloads may not run any more.
-    pub(crate) fn enforce(&self, handle: &Handle, version: u64, workloads: &BTreeMap<Digest, Manifest>) {
-        handle.tell(Input::GovernanceChanged { version });
+    /// Tells the coordinator which version is in force and which of its workloads may not run any more, by a
+    /// revocation of theirs or of a key that certified them.
+    pub(crate) fn enforce(&self, handle: &Handle, workloads: &BTreeMap<Digest, Manifest>) {
+        let _one_at_a_time = self.enforcing.lock().unwrap_or_else(PoisonError::into_inner);
+        handle.tell(Input::GovernanceChanged { version: self.published().version });
         for (digest, manifest) in workloads {
             let revoked = self.trusted().revoked(Revoked::Workload(*digest)).cloned();
             if let Some(revocation) = revoked {
                 let reason = format!("{}: {}", revocation.by, revocation.why);
                 handle.tell(Input::WorkloadRevoked { workload: *digest, reason });
-            } else if let Err(refusal) = self.verdict(manifest) {
-                tracing::info!(workload = %digest, %refusal, "no device may run it now");
+            } else if let Err(refusals) = self.decide(manifest, clock::now()) {
+                match refusals.iter().find(|refusal| is_of_revoked_key(refusal)) {
+                    Some(refusal) => {
+                        handle.tell(Input::WorkloadUncertified { workload: *digest, reason: refusal.to_string() });
+                    }
+                    // It may be certified again before anybody misses it: devices keep it waiting.
+                    None => {
+                        let refusal = first(Err(refusals)).expect_err("it is refused");
+                        tracing::info!(workload = %digest, %refusal, "no device may run it now");
+                    }
+                }
             }
         }
     }
@@ -294,7 +382,11 @@ impl Governance {
         if kept >= CERTIFICATES_MAX {
             return Err(EnvelopeRefused::TooMany);
         }
-        write_whole(&path, &json).map_err(store("write", &path))
+        write_whole(&path, &json).map_err(store("write", &path))?;
+        let mut verdicts = self.verdicts();
+        verdicts.certificates += 1;
+        verdicts.known.remove(&workload);
+        Ok(())
     }
 
     fn trusted(&self) -> Arc<Trusted> {
@@ -305,6 +397,40 @@ impl Governance {
         // It is replaced as a whole.
         self.published.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn decide_for(
+    trusted: &Trusted,
+    now: Timestamp,
+    facts: &Facts,
+    envelopes: &[Envelope],
+    region: &Region,
+) -> Result<Certified, Uncertified> {
+    decide(trusted, now, facts, envelopes, &LocalPolicy::open(region.clone(), runtime_version()))
+}
+
+/// A charter without a mandate refuses, too.
+fn first(verdict: Verdict) -> Result<Certified, Uncertified> {
+    verdict.map_err(|refused| {
+        refused.into_iter().next().unwrap_or_else(|| Uncertified::NoMandate { region: Region::any() })
+    })
+}
+
+fn rejections(refusal: &Uncertified) -> impl Iterator<Item = &Rejection> {
+    let rejected = match refusal {
+        Uncertified::Missing { rejected, .. } => rejected.as_slice(),
+        _ => &[],
+    };
+    rejected.iter().map(|rejected| &rejected.why)
+}
+
+fn is_early(refusal: &Uncertified) -> bool {
+    rejections(refusal).any(|why| matches!(why, Rejection::NotYet { .. }))
+}
+
+/// Whether keys are missing and one that signed was revoked.
+fn is_of_revoked_key(refusal: &Uncertified) -> bool {
+    rejections(refusal).any(|why| matches!(why, Rejection::KeyRevoked(_)))
 }
 
 fn certification(envelope: &Envelope) -> Result<Certification, EnvelopeRefused> {
@@ -408,4 +534,153 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 fn io_error(attempt: &'static str, path: &Path) -> impl Fn(io::Error) -> PoolGovernanceError + use<> {
     let path = path.to_owned();
     move |source| PoolGovernanceError::Io { attempt, path: path.clone(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use caii_model::{Bytes, Limits, MeterId, RuntimeClass, Scope};
+    use caii_trust::RevocationStatement;
+    use std::time::Instant;
+    use tempfile::TempDir;
+
+    struct Pool {
+        dir: TempDir,
+        governance: Governance,
+    }
+
+    impl Pool {
+        async fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let governance = Governance::open(dir.path(), PoolId([1; 8]), None).await.unwrap();
+            Self { dir, governance }
+        }
+
+        fn steward(&self) -> &SoftwareKey {
+            self.governance.operator.as_ref().unwrap()
+        }
+
+        fn signed(&self, payload: Vec<u8>) -> Vec<u8> {
+            let mut envelope = Envelope::unsigned(PAYLOAD_TYPE, payload);
+            let signature = self.steward().sign(&envelope.signed_bytes()).unwrap();
+            envelope.add(self.steward().public().id(), signature);
+            envelope.to_json()
+        }
+
+        async fn revoke(&self, what: Revoked) {
+            let (charter, issued) = (self.governance.pin(), Timestamp(clock::now().0 / 1_000 * 1_000));
+            let statement = RevocationStatement { what, charter, issued, why: "a test".into() };
+            self.governance.add_revocation(&self.signed(statement.to_json())).await.unwrap();
+        }
+
+        /// What was decided is known from now on, and nothing is read.
+        fn hide_certificates(&self) {
+            fs::rename(self.governance.certificates.clone(), self.dir.path().join("hidden")).unwrap();
+        }
+
+        fn show_certificates(&self) {
+            fs::rename(self.dir.path().join("hidden"), self.governance.certificates.clone()).unwrap();
+        }
+    }
+
+    fn manifest(name: &str) -> Manifest {
+        Manifest {
+            name: name.into(),
+            program: Digest([1; 32]),
+            program_size: Bytes(10),
+            runtime: RuntimeClass::Wasm,
+            scope: Scope::Task,
+            blobs: vec![],
+            args: vec![],
+            limits: Limits::default(),
+            meter: MeterId(Digest([3; 32])),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_verdict_is_remembered_until_it_expires() {
+        let (pool, echo) = (Pool::new().await, manifest("echo"));
+        let governance = &pool.governance;
+        assert!(governance.known_verdict(&echo).is_none());
+        assert_eq!(governance.verdict(&echo).unwrap_err().code(), "signatures-missing");
+        assert_eq!(governance.known_verdict(&echo).unwrap().unwrap_err().code(), "signatures-missing");
+        // A certificate takes effect at once, on this workload alone.
+        governance.verdict(&manifest("other")).unwrap_err();
+        governance.certify_as_operator(&echo).unwrap();
+        assert!(governance.known_verdict(&echo).is_none());
+        let certified = governance.verdict(&echo).unwrap();
+        pool.hide_certificates();
+        assert_eq!(governance.verdict(&echo), Ok(certified.clone()));
+        assert_eq!(governance.known_verdict(&echo), Some(Ok(certified.clone())));
+        assert!(governance.known_verdict(&manifest("other")).unwrap().is_err());
+        // And it ends when it must be decided again.
+        let last = Timestamp(certified.until.0 - 1);
+        assert_eq!(governance.decide(&echo, last), Ok(certified.clone()));
+        pool.show_certificates();
+        let stale = first(governance.decide(&echo, certified.until + Millis(1))).unwrap_err();
+        assert_eq!(stale.code(), "metadata-stale");
+        // Fresh files are other files.
+        governance.refresh().await.unwrap();
+        assert!(governance.known_verdict(&echo).is_none());
+        assert!(governance.verdict(&echo).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_revocation_ends_what_is_remembered() {
+        let (pool, echo, other) = (Pool::new().await, manifest("echo"), manifest("other"));
+        let governance = &pool.governance;
+        for workload in [&echo, &other] {
+            governance.certify_as_operator(workload).unwrap();
+            governance.verdict(workload).unwrap();
+        }
+        pool.revoke(Revoked::Workload(echo.digest())).await;
+        assert_eq!(governance.verdict(&echo).unwrap_err().code(), "revoked");
+        assert!(governance.verdict(&other).is_ok());
+        pool.revoke(Revoked::Key(pool.steward().public().id())).await;
+        let refusal = governance.verdict(&other).unwrap_err();
+        assert!(is_of_revoked_key(&refusal) && refusal.to_string().contains("the key was revoked by operator"));
+    }
+
+    #[tokio::test]
+    async fn what_holds_from_tomorrow_on_is_not_remembered() {
+        let (pool, echo) = (Pool::new().await, manifest("echo"));
+        let governance = &pool.governance;
+        governance.certify_as_operator(&echo).unwrap();
+        let early = Timestamp(clock::now().0 - 2 * DAY);
+        assert!(is_early(&first(governance.decide(&echo, early)).unwrap_err()));
+        assert!(governance.decide(&echo, clock::now()).is_ok());
+    }
+
+    /// What a submission costs where as much was signed as is kept.
+    #[tokio::test]
+    async fn many_certificates_are_read_once() {
+        let (pool, echo) = (Pool::new().await, manifest("echo"));
+        let governance = &pool.governance;
+        for number in 0..CERTIFICATES_MAX as u64 {
+            let certification = Certification {
+                workload: echo.digest(),
+                name: echo.name.clone(),
+                charter: governance.pin(),
+                runtime: echo.runtime,
+                meter: echo.meter,
+                limits: echo.limits,
+                uses: [UseCategory::Embedding].into(),
+                data_tiers: [DataTier::Public].into(),
+                regions: [Region::any()].into(),
+                issued: Timestamp(clock::now().0 / 1_000 * 1_000),
+                expires: Timestamp(clock::now().0 / 1_000 * 1_000 + (number + 1) * DAY),
+                build: None,
+            };
+            governance.add_certificate(&pool.signed(certification.to_json())).unwrap();
+        }
+        let begun = Instant::now();
+        governance.verdict(&echo).unwrap();
+        let first = begun.elapsed();
+        pool.hide_certificates();
+        let begun = Instant::now();
+        (0..1_000).for_each(|_| drop(governance.known_verdict(&echo).unwrap().unwrap()));
+        let known = begun.elapsed() / 1_000;
+        println!("{CERTIFICATES_MAX} certificates: {first:?} to decide, {known:?} once it is known");
+        assert!(known < first, "{known:?} {first:?}");
+    }
 }

@@ -23,7 +23,7 @@ use base64::Engine as _;
 use caii_coordinator::{Config, Input, Reply};
 use caii_model::{Account, DeviceId, Digest, Manifest, MeterId, Millis, PoolId, Role, Timestamp};
 use caii_store::{BlobError, Blobs, LocalBlobs, SqliteStore, StoreError};
-use caii_trust::{Ed25519Authority, pool_id};
+use caii_trust::{Certified, Ed25519Authority, Uncertified, pool_id};
 use caii_wire::{JoinTicket, TicketSecret};
 use governance::Governance;
 use home::{Home, Identity};
@@ -172,20 +172,37 @@ impl Shared {
         Ok(manifest)
     }
 
-    /// Lets devices hear of governance files of this version, and ends what may not run any more.
-    pub(crate) async fn enforce_governance(&self, version: u64) -> Result<(), AskError> {
+    /// Lets devices hear of the governance files in force, and ends what may not run any more.
+    pub(crate) async fn enforce_governance(self: &Arc<Self>) -> Result<(), AskError> {
         let read = |coordinator: &caii_coordinator::Coordinator, _: &mut dyn caii_store::Store| {
             coordinator.workloads().map(|manifest| (manifest.digest(), manifest.clone())).collect()
         };
         let workloads: BTreeMap<Digest, Manifest> = self.handle.read(read).await?;
-        self.governance.enforce(&self.handle, version, &workloads);
+        let pool = self.clone();
+        let enforce = move || pool.governance.enforce(&pool.handle, &workloads);
+        if let Err(error) = tokio::task::spawn_blocking(enforce).await {
+            tracing::error!(%error, "cannot enforce the governance");
+        }
         Ok(())
     }
 
+    /// Whether some region's devices would run the workload now.
+    pub(crate) async fn verdict(
+        self: &Arc<Self>,
+        manifest: &Arc<Manifest>,
+    ) -> Result<Result<Certified, Uncertified>, ApiError> {
+        if let Some(known) = self.governance.known_verdict(manifest) {
+            return Ok(known);
+        }
+        let (pool, manifest) = (self.clone(), manifest.clone());
+        let decided = tokio::task::spawn_blocking(move || pool.governance.verdict(&manifest)).await;
+        decided.map_err(|error| ApiError::internal("decide about a workload", &error))
+    }
+
     /// Refuses what no device would run now, with what is missing.
-    pub(crate) async fn must_be_certified(&self, workload: Digest) -> Result<(), ApiError> {
+    pub(crate) async fn must_be_certified(self: &Arc<Self>, workload: Digest) -> Result<(), ApiError> {
         let Some(manifest) = self.manifest(workload).await? else { return Ok(()) };
-        match self.governance.verdict(&manifest) {
+        match self.verdict(&manifest).await? {
             Ok(_) => Ok(()),
             Err(refusal) => {
                 let hint = if self.governance.is_operators_own() {
@@ -225,8 +242,8 @@ async fn governance_refreshed(pool: Arc<Shared>) {
             () = tokio::time::sleep(governance::REFRESH_EVERY) => {}
         }
         match pool.governance.refresh().await {
-            Ok(version) => {
-                if let Err(error) = pool.enforce_governance(version).await {
+            Ok(()) => {
+                if let Err(error) = pool.enforce_governance().await {
                     tracing::warn!(%error, "devices hear of fresh governance files later");
                 }
             }
@@ -357,7 +374,7 @@ impl Pool {
             pool.shutdown().await;
             return Err(error);
         }
-        shared.enforce_governance(shared.governance.files().1).await?;
+        shared.enforce_governance().await?;
         pool.servers.push(tokio::spawn(governance_refreshed(shared.clone())));
         let connections = Arc::new(Semaphore::new(shared.config.connections_max));
         let router = http::api_and_agents(shared.clone());

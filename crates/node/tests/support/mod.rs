@@ -1,11 +1,12 @@
 //! A pool on free ports and devices that answer without running anything.
 
+use caii_governance::{Signer as _, SoftwareKey};
 use caii_model::{
     DeviceId, Digest, ExchangeRequest, Fuel, ItemError, ItemOutcome, Lease, Millis, PoolId, Report, SessionId,
-    SignedLease, TaskReport, TrapKind,
+    SignedLease, TaskReport, Timestamp, TrapKind,
 };
 use caii_node::pool::{Pool, PoolAddresses, PoolConfig, PoolOptions};
-use caii_trust::{SigningKey, domain};
+use caii_trust::{PAYLOAD_TYPE, RevocationStatement, Revoked, SigningKey, domain};
 use caii_wire::{Attachments, EnrolRequest, Envelope, JoinTicket, RequestKind};
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -173,9 +174,29 @@ impl TestPool {
     }
 
     /// Adds a workload that nobody here will really run; `fields` beside its program.
-    pub(crate) async fn add_workload(&self, mut fields: Value) -> String {
+    pub(crate) async fn add_workload(&self, fields: Value) -> String {
+        self.add_workload_as(&self.addresses().admin_key, fields).await
+    }
+
+    /// The same by another key: an admin's are certified by being added.
+    pub(crate) async fn add_workload_as(&self, key: &str, mut fields: Value) -> String {
         fields["program"] = self.put_blob(PROGRAM).await.into();
-        self.post("/caii/v1/workloads", fields).await["digest"].as_str().unwrap().to_owned()
+        let (status, added) = self.send_as(key, "POST", "/caii/v1/workloads", Some(fields)).await;
+        assert_eq!(status, 200, "{added}");
+        added["digest"].as_str().unwrap().to_owned()
+    }
+
+    /// Revokes the key of the only steward, by itself.
+    pub(crate) async fn revoke_stewards_key(&self, why: &str) {
+        let no_passphrase = |_: &str| panic!("a pool's own key has no passphrase");
+        let key = SoftwareKey::read(&self.dir.path().join("charter/steward.key"), no_passphrase).unwrap();
+        let charter = JoinTicket::decode(&self.addresses().ticket).unwrap().charter;
+        let (what, why) = (Revoked::Key(key.public().id()), why.to_owned());
+        let statement = RevocationStatement { what, charter, issued: Timestamp(1_767_225_600_000), why };
+        let mut envelope = caii_trust::Envelope::unsigned(PAYLOAD_TYPE, statement.to_json());
+        envelope.add(key.public().id(), key.sign(&envelope.signed_bytes()).unwrap());
+        let body = serde_json::from_slice(&envelope.to_json()).unwrap();
+        self.post("/caii/v1/revocations", body).await;
     }
 
     pub(crate) async fn add_model(&self, name: &str) {

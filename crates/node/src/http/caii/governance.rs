@@ -6,14 +6,16 @@ use crate::http::bodies::{parse_digest, read_limited};
 use crate::http::error::ApiError;
 use crate::pool::Shared;
 use crate::pool::governance::EnvelopeRefused;
-use crate::views::EnvelopeTaken;
+use crate::views::{CertificationView, EnvelopeTaken};
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use caii_model::{Digest, Refusal};
+use caii_model::{Digest, Manifest, Refusal, Region, WordUnknown};
 use caii_trust::dsse::ENVELOPE_SIZE_MAX;
+use serde::Deserialize;
+use std::sync::Arc;
 
 pub(crate) fn json(bytes: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(bytes));
@@ -22,7 +24,7 @@ pub(crate) fn json(bytes: Vec<u8>) -> Response {
 }
 
 pub(crate) async fn files(State(pool): App, _: Caller) -> Response {
-    json(pool.governance.files().0.to_vec())
+    json(pool.governance.files().to_vec())
 }
 
 pub(crate) async fn certificates(
@@ -51,22 +53,60 @@ fn refused(error: EnvelopeRefused) -> ApiError {
 /// Takes a certificate. Any key may bring one: its signature says who made it.
 pub(crate) async fn add_certificate(State(pool): App, _: Caller, body: Body) -> Result<Json<EnvelopeTaken>, ApiError> {
     let bytes = read_limited(body, ENVELOPE_SIZE_MAX).await?;
-    let workload = pool.governance.add_certificate(&bytes).map_err(refused)?;
+    let keeper = pool.clone();
+    let kept = tokio::task::spawn_blocking(move || keeper.governance.add_certificate(&bytes)).await;
+    let workload = kept.map_err(|error| ApiError::internal("keep a certificate", &error))?.map_err(refused)?;
     let verdict = match pool.manifest(workload).await? {
-        Some(manifest) => match pool.governance.verdict(&manifest) {
-            Ok(_) => "certified".to_owned(),
-            Err(refusal) => refusal.to_string(),
-        },
+        Some(manifest) => decided(&pool, &manifest).await?,
         None => "the pool does not have this workload yet".to_owned(),
     };
     Ok(Json(EnvelopeTaken { about: workload.to_string(), verdict }))
 }
 
+/// What a new certificate leads to, in words.
+async fn decided(pool: &Arc<Shared>, manifest: &Arc<Manifest>) -> Result<String, ApiError> {
+    match pool.verdict(manifest).await? {
+        Ok(_) => {
+            // What was stopped for want of it is stopped no more.
+            pool.enforce_governance().await?;
+            Ok("certified".to_owned())
+        }
+        Err(refusal) => Ok(refusal.to_string()),
+    }
+}
+
+/// Which region's rule is asked for.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Place {
+    #[serde(default)]
+    region: Option<String>,
+}
+
+/// Who certified a workload, how many are missing, and what does not count, by the rule for one region.
+pub(crate) async fn certification(
+    State(pool): App,
+    _: Caller,
+    Path(digest): Path<String>,
+    Query(place): Query<Place>,
+) -> Result<Json<CertificationView>, ApiError> {
+    let digest = parse_digest(&digest)?;
+    let region = place.region.as_deref().unwrap_or(Region::ANY);
+    let region: Region =
+        region.parse().map_err(|error: WordUnknown| ApiError::invalid("region", "field-invalid", error.to_string()))?;
+    let Some(manifest) = pool.manifest(digest).await? else { return Err(Refusal::WorkloadUnknown(digest).into()) };
+    let look = move || {
+        let (trusted, decision) = pool.governance.look(&manifest, &region);
+        CertificationView::of(&trusted, digest, &region, &decision)
+    };
+    let looked = tokio::task::spawn_blocking(look).await;
+    looked.map(Json).map_err(|error| ApiError::internal("look at certificates", &error))
+}
+
 /// Takes a revocation, publishes it and stops what it is about.
 pub(crate) async fn add_revocation(State(pool): App, _: Caller, body: Body) -> Result<Json<EnvelopeTaken>, ApiError> {
     let bytes = read_limited(body, ENVELOPE_SIZE_MAX).await?;
-    let (revocation, version) = pool.governance.add_revocation(&bytes).await.map_err(refused)?;
-    pool.enforce_governance(version).await?;
+    let revocation = pool.governance.add_revocation(&bytes).await.map_err(refused)?;
+    pool.enforce_governance().await?;
     tracing::warn!(what = %revocation.what, by = %revocation.by, why = %revocation.why, "revoked");
     let verdict = format!("revoked by {}: {}", revocation.by, revocation.why);
     Ok(Json(EnvelopeTaken { about: revocation.what.to_string(), verdict }))
@@ -85,9 +125,6 @@ pub(crate) async fn certify(
     }
     let Some(manifest) = pool.manifest(digest).await? else { return Err(Refusal::WorkloadUnknown(digest).into()) };
     pool.governance.certify_as_operator(&manifest).map_err(refused)?;
-    let verdict = match pool.governance.verdict(&manifest) {
-        Ok(_) => "certified".to_owned(),
-        Err(refusal) => refusal.to_string(),
-    };
+    let verdict = decided(&pool, &manifest).await?;
     Ok(Json(EnvelopeTaken { about: digest.to_string(), verdict }))
 }

@@ -5,7 +5,7 @@ use crate::http::auth::Caller;
 use crate::http::bodies::{JsonBody, parse_digest};
 use crate::http::error::{ApiError, unexpected};
 use crate::pool::{Shared, meter, vetted_meter};
-use crate::views::{BlobRefView, LimitsView, List, WorkloadCreate, WorkloadView};
+use crate::views::{List, ManifestView, WorkloadCreate, WorkloadView};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -15,37 +15,8 @@ use std::sync::Arc;
 
 /// A workload as people see it.
 pub(super) fn view(manifest: &Manifest) -> WorkloadView {
-    let limits = &manifest.limits;
-    let (scope, records_per_item) = match manifest.scope {
-        Scope::Item { records } => ("item", records),
-        Scope::Task => ("task", 1),
-    };
-    WorkloadView {
-        digest: manifest.digest().to_string(),
-        program_size: manifest.program_size.0,
-        meter: manifest.meter.0.to_string(),
-        manifest: WorkloadCreate {
-            name: manifest.name.clone(),
-            program: manifest.program.to_string(),
-            scope: scope.to_owned(),
-            records_per_item,
-            blobs: manifest
-                .blobs
-                .iter()
-                .map(|blob| BlobRefView { name: blob.name.clone(), digest: blob.digest.to_string(), size: blob.size.0 })
-                .collect(),
-            args: manifest.args.clone(),
-            limits: LimitsView {
-                fuel_per_item: Some(limits.fuel_per_item.0),
-                fuel_init: Some(limits.fuel_init.0),
-                memory: Some(limits.memory.0),
-                output_per_item: Some(limits.output_per_item.0),
-                stderr_per_item: Some(limits.stderr_per_item.0),
-                wall_per_item_ms: Some(limits.wall_per_item.0),
-            },
-            vetted: manifest.meter == vetted_meter(),
-        },
-    }
+    let (digest, vetted) = (manifest.digest().to_string(), manifest.meter == vetted_meter());
+    WorkloadView { digest, vetted, manifest: ManifestView::from(manifest) }
 }
 
 pub(crate) async fn list(State(pool): App, _: Caller) -> Result<Json<List<WorkloadView>>, ApiError> {

@@ -1,0 +1,5 @@
+//! Charters.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| caii_fuzz::trust::charter(bytes));
