@@ -4,8 +4,10 @@ use super::cache::{BlobCache, FetchError, Pin, is_full};
 use super::client::PoolClient;
 use super::gate::Gate;
 use bytes::Bytes;
-use caii_model::{AttemptFailure, AttemptFailureKind, Digest, ItemOutcome, Lease, Manifest, Millis, Scope, TaskReport};
-use caii_sandbox::{DeviceSecret, Priority, RunError, Runner, RunnerSpec, StartError, supported_meters};
+use caii_model::{AttemptFailure, AttemptFailureKind, Digest, Lease, Manifest, Millis, Scope, TaskReport};
+use caii_sandbox::{
+    DeviceSecret, JailLayers, Priority, RunError, Runner, RunnerSpec, StartError, TaskRun, supported_meters,
+};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::ffi::OsString;
@@ -166,9 +168,10 @@ impl Workshop {
         let (inputs, records): (Vec<Digest>, Vec<u32>) =
             items.iter().map(|item| (Digest::of(&item.bytes), item.records)).unzip();
         let run = runner.run(items.into_iter().map(|item| item.bytes).collect()).await.map_err(failure_of_run)?;
+        let jail = runner.jail();
         self.keep(lease.workload, runner);
         // Hashing and encoding megabytes would hold up everything else on this thread.
-        let sealed = tokio::task::spawn_blocking(move || seal(&inputs, &records, &run.outcomes, run.cpu, run.wall));
+        let sealed = tokio::task::spawn_blocking(move || seal(&inputs, &records, &run, jail));
         sealed
             .await
             .map_err(|error| AttemptFailureKind::RunnerDied.because(format!("sealing the result failed: {error}")))
@@ -278,7 +281,8 @@ fn split(input: &[u8], scope: Scope, records: u32) -> Result<Vec<Item>, AttemptF
 }
 
 /// The report and the encoded result of a finished task.
-fn seal(inputs: &[Digest], records: &[u32], outcomes: &[ItemOutcome], cpu: Duration, wall: Duration) -> Finished {
+fn seal(inputs: &[Digest], records: &[u32], run: &TaskRun, jail: JailLayers) -> Finished {
+    let outcomes = &run.outcomes;
     let failed = || outcomes.iter().zip(records).filter(|(outcome, _)| outcome.result.is_err());
     let result = caii_wire::encode_task_result(outcomes);
     let report = TaskReport {
@@ -289,8 +293,9 @@ fn seal(inputs: &[Digest], records: &[u32], outcomes: &[ItemOutcome], cpu: Durat
         items_failed: failed().count() as u32,
         records_failed: failed().map(|(_, records)| *records).sum(),
         fuel: caii_model::Fuel(outcomes.iter().fold(0, |sum, outcome| sum.saturating_add(outcome.fuel.0))),
-        cpu: Millis(cpu.as_millis() as u64),
-        wall: Millis(wall.as_millis() as u64),
+        cpu: Millis(run.cpu.as_millis() as u64),
+        wall: Millis(run.wall.as_millis() as u64),
+        jail,
     };
     Finished { report, result: result.into() }
 }
@@ -364,7 +369,7 @@ impl Because for AttemptFailureKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use caii_model::{Fuel, ItemError};
+    use caii_model::{Fuel, ItemError, ItemOutcome};
 
     fn items(input: &str, scope: Scope, records: u32) -> Vec<(String, u32)> {
         let items = split(input.as_bytes(), scope, records).unwrap();
@@ -390,12 +395,14 @@ mod tests {
     #[test]
     fn a_report_counts_what_failed_and_names_its_result() {
         let outcome = |result| ItemOutcome { result, fuel: Fuel(7), stderr: b"e".to_vec() };
-        let outcomes = [outcome(Ok(b"out".to_vec())), outcome(Err(ItemError::Exit(3)))];
+        let outcomes = vec![outcome(Ok(b"out".to_vec())), outcome(Err(ItemError::Exit(3)))];
+        let (cpu, wall) = (Duration::from_millis(5), Duration::from_millis(9));
+        let (run, jail) = (TaskRun { outcomes: outcomes.clone(), cpu, wall }, JailLayers(7));
         let inputs = [Digest::of(b"x\ny\n"), Digest::of(b"z\n")];
-        let finished = seal(&inputs, &[2, 1], &outcomes, Duration::from_millis(5), Duration::from_millis(9));
+        let finished = seal(&inputs, &[2, 1], &run, jail);
         let report = finished.report;
         assert_eq!((report.items, report.items_failed, report.records_failed, report.fuel), (2, 1, 1, Fuel(14)));
-        assert_eq!((report.cpu, report.wall), (Millis(5), Millis(9)));
+        assert_eq!((report.cpu, report.wall, report.jail), (Millis(5), Millis(9), jail));
         assert_eq!(report.result, Digest::of(&finished.result));
         assert_eq!(caii_wire::decode_task_result(&finished.result).unwrap(), outcomes);
         assert_eq!(report.root, caii_trust::merkle::task_root(inputs.into_iter().zip(&outcomes)));

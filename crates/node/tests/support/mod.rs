@@ -1,8 +1,8 @@
 //! A pool on free ports and devices that answer without running anything.
 
 use caii_model::{
-    DeviceId, Digest, ExchangeRequest, Fuel, ItemError, ItemOutcome, Lease, Millis, PoolId, Report, SessionId,
-    SignedLease, TaskReport, TrapKind,
+    DeviceId, Digest, ExchangeRequest, Fuel, ItemError, ItemOutcome, JailLayers, Lease, Millis, PoolId, Report,
+    SessionId, SignedLease, TaskReport, TrapKind,
 };
 use caii_node::pool::{Pool, PoolAddresses, PoolConfig, PoolOptions};
 use caii_trust::{SigningKey, domain};
@@ -323,6 +323,7 @@ impl Line {
             fuel: Fuel(outcomes.iter().map(|outcome| outcome.fuel.0).sum()),
             cpu: Millis(1),
             wall: Millis(1),
+            jail: JailLayers::ALL,
         };
         (report, encoded)
     }
