@@ -2,7 +2,10 @@
 //! old files, and shows another charter. Nothing starts, and nothing is even fetched.
 
 use super::cache::BlobCache;
-use super::gate::Gate;
+use super::choices::Choices;
+use super::gate::{self, Gate};
+use super::home::Membership;
+use super::jails::Jails;
 use super::tests::{Answer, Server, answer};
 use super::workshop::{Equipment, Workshop};
 use caii_governance::{Founding, Repository, Signer as _, SoftwareKey};
@@ -10,10 +13,9 @@ use caii_model::{
     AttemptFailure, AttemptFailureKind, Bytes, DataTier, Digest, Limits, Manifest, Millis, Region, RuntimeClass,
     RuntimeVersion, Scope, UseCategory,
 };
-use caii_sandbox::Priority;
+use caii_sandbox::{JailPolicy, Priority};
 use caii_trust::{
-    Body, Certification, Charter, Envelope, LocalPolicy, Mandate, PAYLOAD_TYPE, RevocationStatement, Revocations,
-    Revoked, Steward,
+    Body, Certification, Charter, Envelope, Mandate, PAYLOAD_TYPE, RevocationStatement, Revocations, Revoked, Steward,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -52,16 +54,26 @@ struct Stewards {
 
 impl Stewards {
     fn new() -> Self {
+        Self::ruling(&[("any", 2)])
+    }
+
+    /// So many of them certify for these regions.
+    fn ruling(mandates: &[(&str, u32)]) -> Self {
         let keys = ["alice", "bob", "carol"].map(|name| SoftwareKey::generate(name).unwrap());
         let online = SoftwareKey::generate("online").unwrap();
         let names: Vec<String> = keys.iter().map(|key| key.name.clone()).collect();
         let steward = |key: &SoftwareKey| Steward { name: key.name.clone(), body: "lab".into(), key: key.public() };
+        let mandate = |(region, threshold): &(&str, u32)| Mandate {
+            region: region.parse().unwrap(),
+            threshold: *threshold,
+            stewards: names.clone(),
+        };
         let charter = Charter {
             id: Digest([0; 32]),
             name: "a test".into(),
             bodies: vec![Body { name: "lab".into(), about: String::new() }],
             stewards: keys.iter().map(steward).collect(),
-            certify: vec![Mandate { region: Region::any(), threshold: 2, stewards: names.clone() }],
+            certify: mandates.iter().map(mandate).collect(),
             revoke: names,
             runtime_min: RuntimeVersion([1, 0, 0]),
             certification_valid_max: YEAR,
@@ -150,8 +162,12 @@ async fn server(shown: &Shown) -> Server {
 }
 
 fn gate(server: &Server, dir: &Path, charter: Digest) -> Arc<Gate> {
-    let policy = LocalPolicy::open(Region::any(), super::runtime_version());
-    Arc::new(Gate::open(dir, charter, policy, Arc::new(server.client())).unwrap())
+    choosy(server, dir, charter, &Choices::default())
+}
+
+/// The gate of a contributor who chose.
+fn choosy(server: &Server, dir: &Path, charter: Digest, choices: &Choices) -> Arc<Gate> {
+    Arc::new(Gate::open(dir, charter, choices.policy(), Arc::new(server.client())).unwrap())
 }
 
 /// What a device that sees this does with the workload; and whether it asked for its program.
@@ -164,6 +180,7 @@ async fn prepared(server: &Server, dir: &Path, charter: Digest) -> (AttemptFailu
         priority: Priority::Normal,
         slots: 1,
         gate: gate(server, &dir.join("charter"), charter),
+        jails: Jails::open(dir, JailPolicy::REQUIRE, Arc::new(|_| ())),
         device_secret: caii_sandbox::DeviceSecret::new([7; 32]),
     });
     let failure = workshop.prepare(manifest().digest(), &|_, _| ()).await.unwrap_err();
@@ -259,4 +276,88 @@ async fn files_that_are_not_kept_fresh_let_nothing_in() {
     let (failure, asked) = prepared(&server, dir.path(), stewards.repository.pin()).await;
     assert_eq!((failure.kind, asked), (AttemptFailureKind::Uncertified, false));
     assert!(failure.detail.contains("has expired"), "{}", failure.detail);
+}
+
+#[tokio::test]
+async fn what_its_owner_does_not_allow_is_refused_before_anything_but_the_manifest_is_fetched() {
+    let (stewards, shown) = (Stewards::new(), Shown::default());
+    let server = server(&shown).await;
+    shown.files(stewards.files());
+    shown.certificates(&[stewards.certified(0), stewards.certified(1)]);
+    let pin = stewards.repository.pin();
+    let limit = |change: fn(&mut Choices)| {
+        let mut choices = Choices::default();
+        change(&mut choices);
+        choices
+    };
+    for (choices, words) in [
+        (limit(|c| c.memory_max_mib = Some(511)), "limit of 511 MiB of memory is below the workload's 512 MiB"),
+        (limit(|c| c.output_per_item_max_mib = Some(3)), "limit of 3 MiB of output per item is below"),
+        (limit(|c| c.wall_per_item_max_seconds = Some(119)), "limit of 119 s per item is below the workload's 120 s"),
+        (limit(|c| c.fuel_per_item_max = Some(5)), "limit of 5 units of fuel per item is below"),
+        (limit(|c| c.fuel_init_max = Some(5)), "limit of 5 units of fuel for the initialiser is below"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let device = choosy(&server, dir.path(), pin, &choices);
+        let failure = device.admit(&manifest()).await.unwrap_err();
+        assert_eq!(failure.kind, AttemptFailureKind::Uncertified);
+        assert!(failure.detail.contains(&format!("refuses it: its owner's {words}")), "{}", failure.detail);
+        device.still(manifest().digest()).unwrap_err();
+        let lines = trust(dir.path(), pin);
+        assert!(
+            lines.iter().any(|l| l.starts_with("Refused on ") && l.contains(&format!("your {words}"))),
+            "{lines:?}"
+        );
+    }
+    assert!(!server.asked(), "neither certificates nor the charter were worth asking for");
+    // Of uses, data and places only what was certified tells.
+    for (choices, words) in [
+        (limit(|c| c.uses = Some([UseCategory::Translation].into())), "certified it for embedding, which this device"),
+        (limit(|c| c.data_tiers = Some([DataTier::Internal].into())), "certified it for data of t0, which this device"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let failure = choosy(&server, dir.path(), pin, &choices).admit(&manifest()).await.unwrap_err();
+        assert!(failure.detail.contains(words), "{}", failure.detail);
+    }
+    // Once the owner allows it, it runs, and the refusal is forgotten.
+    let dir = tempfile::tempdir().unwrap();
+    let strict = limit(|c| c.memory_max_mib = Some(511));
+    choosy(&server, dir.path(), pin, &strict).admit(&manifest()).await.unwrap_err();
+    let enough = limit(|c| c.memory_max_mib = Some(512));
+    choosy(&server, dir.path(), pin, &enough).admit(&manifest()).await.unwrap();
+    let lines = trust(dir.path(), pin);
+    assert!(!lines.iter().any(|line| line.starts_with("Refused")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with("Let in: m")), "{lines:?}");
+}
+
+/// What the device of this directory tells its owner.
+fn trust(dir: &Path, charter: Digest) -> Vec<String> {
+    let membership = Membership {
+        addresses: vec![],
+        certificate: Digest([0; 32]),
+        pool: caii_model::PoolId([0; 8]),
+        pool_public_key: [0; 32],
+        charter,
+    };
+    gate::view(dir, &membership, Choices::default(), vec![]).unwrap().lines()
+}
+
+#[tokio::test]
+async fn a_device_that_says_where_it_is_is_ruled_by_the_mandate_of_that_place() {
+    let (stewards, shown) = (Stewards::ruling(&[("any", 2), ("eu", 3)]), Shown::default());
+    let server = server(&shown).await;
+    shown.files(stewards.files());
+    shown.certificates(&[stewards.certified(0), stewards.certified(1)]);
+    let pin = stewards.repository.pin();
+    let admitted = |region: Option<&str>| {
+        let choices = Choices { region: region.map(|name| name.parse().unwrap()), ..Choices::default() };
+        let (dir, server) = (tempfile::tempdir().unwrap(), &server);
+        async move { choosy(server, dir.path(), pin, &choices).admit(&manifest()).await }
+    };
+    admitted(None).await.unwrap();
+    admitted(Some("us")).await.unwrap();
+    let failure = admitted(Some("eu")).await.unwrap_err();
+    assert!(failure.detail.contains("1 of 3 keys is missing for the region eu"), "{}", failure.detail);
+    shown.certificates(&[stewards.certified(0), stewards.certified(1), stewards.certified(2)]);
+    admitted(Some("eu")).await.unwrap();
 }

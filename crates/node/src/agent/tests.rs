@@ -95,6 +95,11 @@ impl Server {
         Self { address, certificate: fingerprint, seen, task }
     }
 
+    /// Whether anything was asked for.
+    pub(super) fn asked(&self) -> bool {
+        !self.seen.lock().unwrap().is_empty()
+    }
+
     pub(super) fn seen(&self, line: &str) -> Vec<Request> {
         self.seen.lock().unwrap().iter().filter(|request| request.line == line).cloned().collect()
     }

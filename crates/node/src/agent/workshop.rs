@@ -3,6 +3,7 @@
 use super::cache::{BlobCache, FetchError, Pin, is_full};
 use super::client::PoolClient;
 use super::gate::Gate;
+use super::jails::Jails;
 use bytes::Bytes;
 use caii_model::{AttemptFailure, AttemptFailureKind, Digest, Lease, Manifest, Millis, Scope, TaskReport};
 use caii_sandbox::{
@@ -39,6 +40,8 @@ pub(crate) struct Equipment {
     pub(crate) slots: usize,
     /// What may run at all.
     pub(crate) gate: Arc<Gate>,
+    /// What must confine it, and where that is noted.
+    pub(crate) jails: Arc<Jails>,
 }
 
 pub(crate) struct Workshop {
@@ -129,6 +132,7 @@ impl Workshop {
         let spec = RunnerSpec {
             output_per_task: OUTPUT_PER_TASK,
             priority: self.equipment.priority,
+            jail: self.equipment.jails.policy,
             ..RunnerSpec::new(command, args, manifest, pins[0].path(), blobs, images, secret)
         };
         let (runner, started) = self.start(&spec).await?;
@@ -209,7 +213,13 @@ impl Workshop {
             (state.idle.len() >= self.equipment.slots).then(|| state.idle.remove(0))
         };
         drop(surplus);
-        Runner::start(spec.clone()).await.map_err(failure_of_start)
+        let started = Runner::start(spec.clone()).await;
+        match &started {
+            Ok((_, report)) => self.equipment.jails.started(&spec.manifest, report),
+            Err(StartError::Jail { report, .. }) => self.equipment.jails.refused(&spec.manifest, report),
+            Err(_) => {}
+        }
+        started.map_err(failure_of_start)
     }
 
     fn take(&self, workload: Digest) -> Option<Runner> {
