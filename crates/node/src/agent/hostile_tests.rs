@@ -6,23 +6,18 @@ use super::choices::Choices;
 use super::gate::{self, Gate};
 use super::home::Membership;
 use super::jails::Jails;
-use super::tests::{Answer, Server, answer};
+use super::testing::server::{Answer, Server, answer};
+use super::testing::stewards::Stewards;
 use super::workshop::{Equipment, Workshop};
-use caii_governance::{Founding, Repository, Signer as _, SoftwareKey};
 use caii_model::{
-    AttemptFailure, AttemptFailureKind, Bytes, DataTier, Digest, Limits, Manifest, Millis, Region, RuntimeClass,
-    RuntimeVersion, Scope, UseCategory,
+    AttemptFailure, AttemptFailureKind, Bytes, DataTier, Digest, Limits, Manifest, Millis, RuntimeClass, Scope,
+    UseCategory,
 };
 use caii_sandbox::{JailPolicy, Priority};
-use caii_trust::{
-    Body, Certification, Charter, Envelope, Mandate, PAYLOAD_TYPE, RevocationStatement, Revocations, Revoked, Steward,
-};
+use caii_trust::Envelope;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use tempfile::TempDir;
-
-const YEAR: Millis = Millis(365 * 24 * 3_600_000);
 
 /// What the pool serves; tests change it.
 #[derive(Clone, Default)]
@@ -41,96 +36,6 @@ impl Shown {
         let parts: Vec<Vec<u8>> = envelopes.iter().map(Envelope::to_json).collect();
         let path = format!("workloads/{}/certificates", manifest().digest().hex());
         self.set(path, [b"[".as_slice(), &parts.join(b",".as_slice()), b"]"].concat());
-    }
-}
-
-/// alice, bob and carol, two of whom certify.
-struct Stewards {
-    dir: TempDir,
-    repository: Repository,
-    keys: [SoftwareKey; 3],
-    online: SoftwareKey,
-}
-
-impl Stewards {
-    fn new() -> Self {
-        Self::ruling(&[("any", 2)])
-    }
-
-    /// So many of them certify for these regions.
-    fn ruling(mandates: &[(&str, u32)]) -> Self {
-        let keys = ["alice", "bob", "carol"].map(|name| SoftwareKey::generate(name).unwrap());
-        let online = SoftwareKey::generate("online").unwrap();
-        let names: Vec<String> = keys.iter().map(|key| key.name.clone()).collect();
-        let steward = |key: &SoftwareKey| Steward { name: key.name.clone(), body: "lab".into(), key: key.public() };
-        let mandate = |(region, threshold): &(&str, u32)| Mandate {
-            region: region.parse().unwrap(),
-            threshold: *threshold,
-            stewards: names.clone(),
-        };
-        let charter = Charter {
-            id: Digest([0; 32]),
-            name: "a test".into(),
-            bodies: vec![Body { name: "lab".into(), about: String::new() }],
-            stewards: keys.iter().map(steward).collect(),
-            certify: mandates.iter().map(mandate).collect(),
-            revoke: names,
-            runtime_min: RuntimeVersion([1, 0, 0]),
-            certification_valid_max: YEAR,
-            revoked: Revocations::new(),
-        };
-        let dir = tempfile::tempdir().unwrap();
-        let expires = crate::clock::now() + YEAR;
-        let founding = Founding { charter, threshold: 2, online: online.public(), expires };
-        let repository = Repository::init(dir.path(), &founding).unwrap();
-        repository.sign(&keys[0]).unwrap();
-        repository.sign(&keys[1]).unwrap();
-        let stewards = Self { dir, repository, keys, online };
-        stewards.refresh();
-        stewards
-    }
-
-    fn refresh(&self) {
-        self.repository.refresh(&self.online, crate::clock::now(), Millis(3_600_000)).unwrap();
-    }
-
-    fn files(&self) -> Vec<u8> {
-        self.repository.files().unwrap().to_json()
-    }
-
-    fn signed(&self, payload: Vec<u8>, by: usize) -> Envelope {
-        let mut envelope = Envelope::unsigned(PAYLOAD_TYPE, payload);
-        let signature = self.keys[by].sign(&envelope.signed_bytes()).unwrap();
-        envelope.add(self.keys[by].public().id(), signature);
-        envelope
-    }
-
-    fn certified(&self, by: usize) -> Envelope {
-        let manifest = manifest();
-        let now = crate::clock::now();
-        let certification = Certification {
-            workload: manifest.digest(),
-            name: manifest.name.clone(),
-            charter: self.repository.pin(),
-            runtime: manifest.runtime,
-            meter: manifest.meter,
-            limits: manifest.limits,
-            uses: [UseCategory::Embedding].into(),
-            data_tiers: [DataTier::Public].into(),
-            regions: [Region::any()].into(),
-            issued: now,
-            expires: now + Millis(3_600_000),
-            build: None,
-        };
-        self.signed(certification.to_json(), by)
-    }
-
-    fn revoke(&self, by: usize) {
-        let why = "it leaks".into();
-        let what = Revoked::Workload(manifest().digest());
-        let statement = RevocationStatement { what, charter: self.repository.pin(), issued: crate::clock::now(), why };
-        self.repository.add_revocation(&self.signed(statement.to_json(), by)).unwrap();
-        self.refresh();
     }
 }
 
@@ -190,10 +95,10 @@ async fn prepared(server: &Server, dir: &Path, charter: Digest) -> (AttemptFailu
 
 #[tokio::test]
 async fn every_key_but_one_of_those_that_it_takes_starts_nothing() {
-    let (stewards, shown) = (Stewards::new(), Shown::default());
+    let (stewards, shown) = (Stewards::new(manifest()), Shown::default());
     let server = server(&shown).await;
     shown.files(stewards.files());
-    let (once, foreign) = (stewards.certified(1), Stewards::new());
+    let (once, foreign) = (stewards.certified(1), Stewards::new(manifest()));
     let mut doubled = once.clone();
     doubled.signatures.push(once.signatures[0].clone());
     for (envelopes, words) in [
@@ -220,7 +125,7 @@ async fn every_key_but_one_of_those_that_it_takes_starts_nothing() {
 
 #[tokio::test]
 async fn another_charter_is_not_believed() {
-    let (stewards, theirs, shown) = (Stewards::new(), Stewards::new(), Shown::default());
+    let (stewards, theirs, shown) = (Stewards::new(manifest()), Stewards::new(manifest()), Shown::default());
     let server = server(&shown).await;
     shown.files(theirs.files());
     shown.certificates(&[theirs.certified(0), theirs.certified(1)]);
@@ -232,7 +137,7 @@ async fn another_charter_is_not_believed() {
 
 #[tokio::test]
 async fn old_files_do_not_bring_back_what_was_revoked() {
-    let (stewards, shown) = (Stewards::new(), Shown::default());
+    let (stewards, shown) = (Stewards::new(manifest()), Shown::default());
     let server = server(&shown).await;
     let old = stewards.files();
     shown.files(old.clone());
@@ -258,12 +163,12 @@ async fn old_files_do_not_bring_back_what_was_revoked() {
     let (failure, asked) = prepared(&server, dir.path(), stewards.repository.pin()).await;
     assert_eq!((failure.kind, asked), (AttemptFailureKind::Uncertified, false));
     assert!(failure.detail.contains("carol revoked the workload"), "{}", failure.detail);
-    drop(stewards.dir);
+    drop(stewards);
 }
 
 #[tokio::test]
 async fn files_that_are_not_kept_fresh_let_nothing_in() {
-    let (stewards, shown) = (Stewards::new(), Shown::default());
+    let (stewards, shown) = (Stewards::new(manifest()), Shown::default());
     let server = server(&shown).await;
     let now = crate::clock::now();
     stewards.repository.refresh(&stewards.online, now, Millis(1)).unwrap();
@@ -280,7 +185,7 @@ async fn files_that_are_not_kept_fresh_let_nothing_in() {
 
 #[tokio::test]
 async fn what_its_owner_does_not_allow_is_refused_before_anything_but_the_manifest_is_fetched() {
-    let (stewards, shown) = (Stewards::new(), Shown::default());
+    let (stewards, shown) = (Stewards::new(manifest()), Shown::default());
     let server = server(&shown).await;
     shown.files(stewards.files());
     shown.certificates(&[stewards.certified(0), stewards.certified(1)]);
@@ -344,7 +249,7 @@ fn trust(dir: &Path, charter: Digest) -> Vec<String> {
 
 #[tokio::test]
 async fn a_device_that_says_where_it_is_is_ruled_by_the_mandate_of_that_place() {
-    let (stewards, shown) = (Stewards::ruling(&[("any", 2), ("eu", 3)]), Shown::default());
+    let (stewards, shown) = (Stewards::ruling(manifest(), &[("any", 2), ("eu", 3)]), Shown::default());
     let server = server(&shown).await;
     shown.files(stewards.files());
     shown.certificates(&[stewards.certified(0), stewards.certified(1)]);

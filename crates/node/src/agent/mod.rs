@@ -21,6 +21,11 @@ mod workshop;
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
+mod testing {
+    pub(super) mod server;
+    pub(super) mod stewards;
+}
+#[cfg(test)]
 mod tests;
 
 pub use choices::{Choices, ChoicesError, weak_layer};
