@@ -9,7 +9,8 @@ const PURE: [(&str, &[&str]); 6] = [
     ("model", &["sha2"]),
     // What stewards sign is JSON (DSSE, in-toto), and the gate has to read it; `serde_json` and `base64` only compute.
     ("trust", &["caii-model", "base64", "ed25519-dalek", "serde", "serde_json", "sha2", "thiserror"]),
-    ("wire", &["caii-model", "caii-trust", "base64", "prost", "thiserror"]),
+    // `zeroize` overwrites memory that held inputs and outputs.
+    ("wire", &["caii-model", "caii-trust", "base64", "prost", "thiserror", "zeroize"]),
     ("coordinator", &["caii-model", "caii-trust"]),
     ("agent", &["caii-model"]),
     ("sim", &["caii-model", "caii-trust", "caii-coordinator", "caii-agent", "caii-store"]),

@@ -8,7 +8,7 @@ use crate::meter::FloatNan;
 use crate::protocol::{self, BlobSetup, Frame, MAX_ITEM, Refusal, Setup, Stage, encode};
 use crate::wasi::MAX_MEMORY;
 use crate::watch::Watch;
-use crate::wipe::{Outcomes, Wiped};
+use crate::wipe::{Outcomes, Wiped, wipe_outcome};
 use caii_model::{Bytes, Digest, Fuel, ItemError, ItemOutcome, Manifest, Millis};
 use command_fds::{CommandFdExt as _, FdMapping};
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStderr, ChildStdin};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// Bytes of a runner's own standard error that are kept to explain its death.
 const STDERR_KEPT: usize = 8 << 10;
@@ -124,6 +124,13 @@ pub struct TaskRun {
     pub cpu: Duration,
     /// Wall time, freezing included.
     pub wall: Duration,
+}
+
+impl Zeroize for TaskRun {
+    /// Wipes what the program put out.
+    fn zeroize(&mut self) {
+        self.outcomes.iter_mut().for_each(wipe_outcome);
+    }
 }
 
 /// Why a runner could not be started.
@@ -374,6 +381,7 @@ impl Runner {
     /// # Errors
     /// See [`RunError`]. An item that fails is no error here but an outcome.
     pub async fn run(&mut self, items: Vec<Vec<u8>>) -> Result<TaskRun, RunError> {
+        let items = Zeroizing::new(items);
         if !self.usable {
             return Err(RunError::Unusable);
         }
@@ -383,7 +391,6 @@ impl Runner {
         // Should this future be dropped half-way, or fail, the runner has answers in it that belong to nobody.
         self.usable = false;
         let guard = KillOnDrop(Some(self.process.control.clone()));
-        let items = Zeroizing::new(items);
         let run = self.process.run_task(&items, self.wall_per_item, self.output_per_task).await?;
         guard.disarm();
         self.usable = true;

@@ -1,16 +1,18 @@
 //! What an agent says to its pool over HTTPS: enrolment, exchanges, and blobs by ranges.
 
 use super::home::Membership;
+use super::wiped::{self, Carried, Wiped};
 use crate::pinned::{self, ForeignCertificate};
 use bytes::Bytes;
 use caii_model::{DeviceId, Digest, ExchangeReply, ExchangeRequest, PoolId, Refusal, SessionId};
 use caii_trust::{SigningKey, domain};
-use caii_wire::{Attachments, DecodeError, EnrolReply, EnrolRequest, Envelope, JoinTicket, RequestKind, limits};
+use caii_wire::{DecodeError, EnrolReply, EnrolRequest, Envelope, JoinTicket, RequestKind, limits};
 use reqwest::{Method, Response, StatusCode, header};
 use std::error::Error;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
+use zeroize::Zeroize as _;
 
 /// An exchange's answer may take this much longer than the coordinator may hold it back. The coordinator takes a device
 /// for lost after 12 s, so that both together stay below.
@@ -99,19 +101,21 @@ impl PoolClient {
     pub(crate) async fn exchange(
         &self,
         request: &ExchangeRequest,
-        attachments: &Attachments,
-    ) -> Result<Result<(ExchangeReply, Attachments), Refusal>, CallError> {
-        let body = caii_wire::encode_exchange_request(request, attachments);
+        attachments: &Carried,
+    ) -> Result<Result<(ExchangeReply, Carried), Refusal>, CallError> {
+        let body = caii_wire::encode_exchange_request(request, &attachments.0);
         let digest = Envelope::digest(self.pool, self.device, RequestKind::Exchange, &body);
         let signature = self.key.sign(domain::ENVELOPE, &digest);
-        let envelope = Envelope { device: self.device, kind: RequestKind::Exchange, body, signature };
+        let mut envelope = Envelope { device: self.device, kind: RequestKind::Exchange, body, signature };
         let timeout = Duration::from_millis(request.wait.0) + EXCHANGE_MARGIN;
-        let call = self.http.post(self.url("exchange")).timeout(timeout).body(caii_wire::encode_envelope(&envelope));
+        let sent = Wiped::new(caii_wire::encode_envelope(&envelope));
+        envelope.body.zeroize();
+        let call = self.http.post(self.url("exchange")).timeout(timeout).body(wiped::shared(sent));
         let response = self.send(call).await?;
         let status = response.status();
         let bytes = read(response, limits::EXCHANGE_MAX).await?;
         match caii_wire::decode_exchange_reply(&bytes) {
-            Ok(answer) => Ok(answer),
+            Ok(answer) => Ok(answer.map(|(reply, attachments)| (reply, Carried(attachments)))),
             Err(error) if status.is_success() => Err(CallError::Decode(error)),
             Err(_) => Err(CallError::Status { status, reason: explain(&bytes) }),
         }
@@ -224,14 +228,14 @@ async fn success(response: Response) -> Result<Response, CallError> {
 
 /// The body, if it is not larger than it may be.
 async fn read(mut response: Response, limit: usize) -> Result<Bytes, CallError> {
-    let mut body = Vec::new();
+    let mut body = Wiped::default();
     while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > limit {
             return Err(CallError::TooLarge { limit });
         }
-        body.extend_from_slice(&chunk);
+        wiped::extend(&mut body, &chunk);
     }
-    Ok(body.into())
+    Ok(wiped::shared(body))
 }
 
 /// What a pool says of a request that it did not handle: `{"error": {"message": …}}`, or whatever stands between says.

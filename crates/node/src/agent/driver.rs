@@ -3,6 +3,7 @@
 use super::client::{CallError, PoolClient};
 use super::event::AgentEvent;
 use super::gate::{Gate, RefreshError, Refreshed, Stopped};
+use super::wiped::{self, Carried, Wiped};
 use super::workshop::{Because as _, Finished, Prepared, Workshop};
 use bytes::Bytes;
 use caii_agent::{Action, Agent, Config, Context, ExitReason, Input, LinkView, TaskStage};
@@ -11,7 +12,7 @@ use caii_model::{
     PoolId, Refusal, SessionId, TaskId, TaskReport, Timestamp,
 };
 use caii_trust::domain;
-use caii_wire::{Attachments, limits};
+use caii_wire::limits;
 use reqwest::StatusCode;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -57,7 +58,7 @@ pub enum DriverError {
 
 /// What came of something that was started.
 enum Done {
-    Exchanged(u64, Result<Result<(ExchangeReply, Attachments), Refusal>, CallError>),
+    Exchanged(u64, Result<Result<(ExchangeReply, Carried), Refusal>, CallError>),
     Prepared(Digest, Result<Prepared, AttemptFailure>),
     Fetched(LeaseId, Result<Bytes, AttemptFailure>),
     Ran(LeaseId, Result<Finished, AttemptFailure>),
@@ -71,7 +72,7 @@ enum Unstored {
     Never(AttemptFailure),
 }
 
-/// What is held for a lease. In memory only.
+/// What is held for a lease. In memory only, and wiped with it.
 #[derive(Default)]
 struct Work {
     input: Option<Bytes>,
@@ -91,7 +92,7 @@ impl Driver {
             driver: self,
             slots: config.slots,
             works: BTreeMap::new(),
-            inlined: Attachments::new(),
+            inlined: Carried::default(),
             tasks: JoinSet::new(),
             inputs: VecDeque::from([Input::Started]),
             timer: None,
@@ -114,7 +115,7 @@ impl Driver {
                         return Ok(reason);
                     }
                 }
-                run.inlined.clear();
+                run.inlined = Carried::default();
             }
             let timer = run.timer;
             tokio::select! {
@@ -147,7 +148,7 @@ struct Run {
     slots: u32,
     works: BTreeMap<LeaseId, (TaskId, Work)>,
     /// Inputs that came along with the leases of the reply at hand.
-    inlined: Attachments,
+    inlined: Carried,
     /// Everything under way; dropping it ends all of it.
     tasks: JoinSet<Done>,
     inputs: VecDeque<Input>,
@@ -243,12 +244,12 @@ impl Run {
     }
 
     fn exchange(&mut self, request: ExchangeRequest) {
-        let mut attachments = Attachments::new();
+        let mut attachments = Carried::default();
         for report in &request.reports {
             if let (Ok(done), Some((_, work))) = (&report.outcome, self.works.get(&report.lease.lease.id))
                 && let Some(result) = work.result.as_ref().filter(|result| result.len() <= limits::ATTACHMENT_MAX)
             {
-                attachments.insert(done.result, result.to_vec());
+                attachments.0.insert(done.result, result.to_vec());
             }
         }
         let client = self.driver.client.clone();
@@ -279,9 +280,9 @@ impl Run {
 
     fn fetch(&mut self, lease: Lease) {
         let mut work = Work::default();
-        if let Some(input) = self.inlined.get(&lease.input.digest) {
+        if let Some(input) = self.inlined.0.get(&lease.input.digest) {
             // Its digest is right, or it would not have been found by it.
-            work.input = Some(Bytes::copy_from_slice(input));
+            work.input = Some(wiped::shared(input.clone().into()));
             self.inputs.push_back(Input::InputReady(lease.id));
         } else {
             let client = self.driver.client.clone();
@@ -385,7 +386,7 @@ impl Run {
     fn exchanged(
         &mut self,
         sequence: u64,
-        outcome: Result<Result<(ExchangeReply, Attachments), Refusal>, CallError>,
+        outcome: Result<Result<(ExchangeReply, Carried), Refusal>, CallError>,
     ) -> Input {
         match outcome {
             Ok(Ok((mut reply, attachments))) if reply.sequence == sequence => {
@@ -484,7 +485,8 @@ pub(crate) async fn fetch_input(client: &PoolClient, lease: &Lease) -> Result<By
     let unavailable = |reason: String| {
         AttemptFailureKind::BlobUnavailable.because(format!("cannot fetch the input of {}: {reason}", lease.task))
     };
-    let mut bytes = Vec::new();
+    // Never grows.
+    let mut bytes = Wiped::new(Vec::with_capacity(input.len as usize));
     for attempt in 1.. {
         client.connected().await;
         let error = match receive_range(client, lease, &mut bytes).await {
@@ -500,7 +502,7 @@ pub(crate) async fn fetch_input(client: &PoolClient, lease: &Lease) -> Result<By
     if Digest::of(&bytes) != input.digest {
         return Err(unavailable("what the pool sends has another digest".into()));
     }
-    Ok(bytes.into())
+    Ok(wiped::shared(bytes))
 }
 
 async fn receive_range(client: &PoolClient, lease: &Lease, bytes: &mut Vec<u8>) -> Result<(), CallError> {

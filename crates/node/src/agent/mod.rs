@@ -16,6 +16,7 @@ mod gate;
 mod home;
 mod jails;
 mod notes;
+mod wiped;
 mod workshop;
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::cache::{BlobCache, FetchError, Pin, is_full};
 use super::client::PoolClient;
 use super::gate::Gate;
 use super::jails::Jails;
+use super::wiped::{self, Wiped};
 use bytes::Bytes;
 use caii_model::{AttemptFailure, AttemptFailureKind, Digest, Lease, Manifest, Millis, Scope, TaskReport};
 use caii_sandbox::{
@@ -17,6 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use zeroize::Zeroizing;
 
 /// A warm runner that nobody used for so long is ended: its memory is the owner's.
 const IDLE_MAX: Duration = Duration::from_secs(120);
@@ -163,7 +165,7 @@ impl Workshop {
             let detail = "the workload had to make room for another on this device".to_owned();
             return Err(AttemptFailureKind::GivenBack.because(detail));
         };
-        let items = split(&input, loaded.spec.manifest.scope, lease.input.records)?;
+        let mut items = split(&input, loaded.spec.manifest.scope, lease.input.records)?;
         drop(input);
         let mut runner = match self.take(lease.workload) {
             Some(runner) => runner,
@@ -171,7 +173,9 @@ impl Workshop {
         };
         let (inputs, records): (Vec<Digest>, Vec<u32>) =
             items.iter().map(|item| (Digest::of(&item.bytes), item.records)).unzip();
-        let run = runner.run(items.into_iter().map(|item| item.bytes).collect()).await.map_err(failure_of_run)?;
+        // The runner's side wipes them as this side would have.
+        let items = items.iter_mut().map(|item| std::mem::take(&mut *item.bytes)).collect();
+        let run = Zeroizing::new(runner.run(items).await.map_err(failure_of_run)?);
         let jail = runner.jail();
         self.keep(lease.workload, runner);
         // Hashing and encoding megabytes would hold up everything else on this thread.
@@ -267,7 +271,7 @@ impl Workshop {
 /// What one run of the program sees.
 #[derive(Debug, PartialEq, Eq)]
 struct Item {
-    bytes: Vec<u8>,
+    bytes: Wiped,
     records: u32,
 }
 
@@ -279,13 +283,13 @@ fn split(input: &[u8], scope: Scope, records: u32) -> Result<Vec<Item>, AttemptF
         return Err(AttemptFailureKind::MalformedResult.because(detail));
     }
     Ok(match scope {
-        Scope::Task => vec![Item { bytes: input.to_vec(), records }],
+        Scope::Task => vec![Item { bytes: input.to_vec().into(), records }],
         Scope::Item { records: 1 } => {
-            lines.iter().map(|line| Item { bytes: line[..line.len() - 1].to_vec(), records: 1 }).collect()
+            lines.iter().map(|line| Item { bytes: line[..line.len() - 1].to_vec().into(), records: 1 }).collect()
         }
         Scope::Item { records } => {
             let groups = lines.chunks(records.max(1) as usize);
-            groups.map(|group| Item { bytes: group.concat(), records: group.len() as u32 }).collect()
+            groups.map(|group| Item { bytes: group.concat().into(), records: group.len() as u32 }).collect()
         }
     })
 }
@@ -294,7 +298,7 @@ fn split(input: &[u8], scope: Scope, records: u32) -> Result<Vec<Item>, AttemptF
 fn seal(inputs: &[Digest], records: &[u32], run: &TaskRun, jail: JailLayers) -> Finished {
     let outcomes = &run.outcomes;
     let failed = || outcomes.iter().zip(records).filter(|(outcome, _)| outcome.result.is_err());
-    let result = caii_wire::encode_task_result(outcomes);
+    let result = Wiped::new(caii_wire::encode_task_result(outcomes));
     let report = TaskReport {
         root: caii_trust::merkle::task_root(inputs.iter().copied().zip(outcomes)),
         result: Digest::of(&result),
@@ -307,7 +311,7 @@ fn seal(inputs: &[Digest], records: &[u32], run: &TaskRun, jail: JailLayers) -> 
         wall: Millis(run.wall.as_millis() as u64),
         jail,
     };
-    Finished { report, result: result.into() }
+    Finished { report, result: wiped::shared(result) }
 }
 
 fn failure_of_start(error: StartError) -> AttemptFailure {
@@ -383,7 +387,7 @@ mod tests {
 
     fn items(input: &str, scope: Scope, records: u32) -> Vec<(String, u32)> {
         let items = split(input.as_bytes(), scope, records).unwrap();
-        items.into_iter().map(|item| (String::from_utf8(item.bytes).unwrap(), item.records)).collect()
+        items.into_iter().map(|item| (String::from_utf8(item.bytes.to_vec()).unwrap(), item.records)).collect()
     }
 
     #[test]
