@@ -95,6 +95,7 @@ pub(crate) async fn run(command: Agent, format: Format) -> Result<ExitCode, CliE
             return Ok(ExitCode::SUCCESS);
         }
     };
+    crate::wiping::turn_on();
     super::log("warn");
     let exe = std::env::current_exe().map_err(|error| CliError::file("find", "the caii binary".as_ref(), error))?;
     let dir = dir.unwrap_or_else(|| super::default_dir("agent"));

@@ -92,6 +92,7 @@ impl Driver {
             driver: self,
             slots: config.slots,
             works: BTreeMap::new(),
+            soiled: false,
             inlined: Carried::default(),
             tasks: JoinSet::new(),
             inputs: VecDeque::from([Input::Started]),
@@ -147,6 +148,8 @@ struct Run {
     driver: Driver,
     slots: u32,
     works: BTreeMap<LeaseId, (TaskId, Work)>,
+    /// There was work, and now there is none: connections that it passed through are due to be replaced.
+    soiled: bool,
     /// Inputs that came along with the leases of the reply at hand.
     inlined: Carried,
     /// Everything under way; dropping it ends all of it.
@@ -244,6 +247,10 @@ impl Run {
     }
 
     fn exchange(&mut self, request: ExchangeRequest) {
+        // Between tasks a connection is kept: a new one costs more than a small task.
+        if self.works.is_empty() && std::mem::take(&mut self.soiled) {
+            self.driver.client.forget_connections();
+        }
         let mut attachments = Carried::default();
         for report in &request.reports {
             if let (Ok(done), Some((_, work))) = (&report.outcome, self.works.get(&report.lease.lease.id))
@@ -290,6 +297,7 @@ impl Run {
             work.under_way = Some(self.tasks.spawn(fetch));
         }
         self.works.insert(lease.id, (lease.task, work));
+        self.soiled = true;
     }
 
     fn run(&mut self, lease: Lease) {
@@ -310,7 +318,7 @@ impl Run {
         }
         let client = self.driver.client.clone();
         let store = async move {
-            let digest = Digest::of(&result);
+            let digest = wiped::scrubbing(|| Digest::of(&result));
             let stored = match client.put_blob(digest, result).await {
                 Ok(()) => Ok(()),
                 Err(error @ CallError::Status { status: StatusCode::PAYLOAD_TOO_LARGE, .. }) => {
@@ -499,7 +507,7 @@ pub(crate) async fn fetch_input(client: &PoolClient, lease: &Lease) -> Result<By
         }
         tokio::time::sleep(Duration::from_millis(250) * 2u32.pow(attempt)).await;
     }
-    if Digest::of(&bytes) != input.digest {
+    if wiped::scrubbing(|| Digest::of(&bytes)) != input.digest {
         return Err(unavailable("what the pool sends has another digest".into()));
     }
     Ok(wiped::shared(bytes))

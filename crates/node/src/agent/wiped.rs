@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use caii_wire::Attachments;
+use std::hint::black_box;
 use zeroize::{Zeroize as _, Zeroizing};
 
 /// Bytes that are wiped when they are dropped.
@@ -24,6 +25,22 @@ pub(crate) fn extend(bytes: &mut Wiped, more: &[u8]) {
         *bytes = larger;
     }
     bytes.extend_from_slice(more);
+}
+
+/// Calls, and overwrites what that left on the stack: hashers have their last block there, and leave it.
+pub(crate) fn scrubbing<T>(call: impl FnOnce() -> T) -> T {
+    // In a frame of its own, below which everything is overwritten.
+    #[inline(never)]
+    fn apart<T>(call: impl FnOnce() -> T) -> T {
+        call()
+    }
+    #[inline(never)]
+    fn overwrite() {
+        black_box(&mut [0_u8; 16 << 10]);
+    }
+    let result = apart(call);
+    overwrite();
+    result
 }
 
 /// The blobs of one exchange, wiped when they are dropped.

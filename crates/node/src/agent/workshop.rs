@@ -172,14 +172,14 @@ impl Workshop {
             None => self.start(&loaded.spec).await?.0,
         };
         let (inputs, records): (Vec<Digest>, Vec<u32>) =
-            items.iter().map(|item| (Digest::of(&item.bytes), item.records)).unzip();
+            wiped::scrubbing(|| items.iter().map(|item| (Digest::of(&item.bytes), item.records)).unzip());
         // The runner's side wipes them as this side would have.
         let items = items.iter_mut().map(|item| std::mem::take(&mut *item.bytes)).collect();
         let run = Zeroizing::new(runner.run(items).await.map_err(failure_of_run)?);
         let jail = runner.jail();
         self.keep(lease.workload, runner);
         // Hashing and encoding megabytes would hold up everything else on this thread.
-        let sealed = tokio::task::spawn_blocking(move || seal(&inputs, &records, &run, jail));
+        let sealed = tokio::task::spawn_blocking(move || wiped::scrubbing(|| seal(&inputs, &records, &run, jail)));
         sealed
             .await
             .map_err(|error| AttemptFailureKind::RunnerDied.because(format!("sealing the result failed: {error}")))
