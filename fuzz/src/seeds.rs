@@ -1,7 +1,7 @@
 //! Where fuzzing starts: small values of every kind, written by the encoders themselves where there are any.
 
 use crate::guests;
-use crate::jail::{JailLayer, JailPolicy, JailReport, LayerState};
+use crate::jail::{JailPolicy, JailReport, LayerState};
 use crate::onnx::{Attribute, Data, Dim, ElementType, Graph};
 use crate::protocol::{self, BlobSetup, Frame, Setup, Stage};
 use caii_model::*;
@@ -47,6 +47,7 @@ fn report() -> TaskReport {
         fuel: Fuel(9_876_543_210),
         cpu: Millis(4_321),
         wall: Millis(5_432),
+        jail: JailLayers(0x2_ffff),
     }
 }
 
@@ -218,7 +219,7 @@ fn frames() -> Vec<Seed> {
     let setup = |stage| {
         Frame::Setup(Setup {
             stage,
-            jail: JailPolicy::Require,
+            jail: JailPolicy { may_lack: JailLayers::NONE.with(JailLayer::Sealed) },
             idle_priority: true,
             native_nan: false,
             workload: Digest([1; 32]),
@@ -229,19 +230,25 @@ fn frames() -> Vec<Seed> {
             blobs: vec![BlobSetup { name: "blob".into(), digest: Digest([4; 32]), size: Bytes(5) }],
         })
     };
+    let mut jail = JailReport::default();
+    jail.record(JailLayer::EmptyRoot, LayerState::Enforced);
+    jail.record(JailLayer::ControlGroup, LayerState::Unavailable("no controller".into()));
+    let prepared = Frame::Prepared {
+        image: Digest([1; 32]),
+        image_size: Bytes(2),
+        init_fuel: Fuel(3),
+        cpu_us: 4,
+        jail: jail.clone(),
+    };
     let refusals = [
         protocol::Refusal::Program("p".into()),
         protocol::Refusal::Initialiser(ItemError::Exit(-1), b"said".into()),
         protocol::Refusal::Image("i".into()),
         protocol::Refusal::Host("h".into()),
-        protocol::Refusal::Jail { layer: JailLayer::Sealed, reason: "r".into() },
+        protocol::Refusal::Jail(jail.clone()),
     ];
     let to_runner = [setup(Stage::Prepare), Frame::Item(b"item"), Frame::EndTask];
     let run = [setup(Stage::Run { image: Digest([3; 32]), image_size: Bytes(9) })];
-    let prepared = Frame::Prepared { image: Digest([1; 32]), image_size: Bytes(2), init_fuel: Fuel(3), cpu_us: 4 };
-    let mut jail = JailReport::default();
-    jail.record(JailLayer::EmptyRoot, LayerState::Enforced);
-    jail.record(JailLayer::ControlGroup, LayerState::Unavailable("no controller".into()));
     let from_runner = [
         vec![prepared, Frame::Ready { jail }, Frame::TaskDone { cpu_us: 5 }],
         refusals.into_iter().map(Frame::Refused).collect(),

@@ -10,7 +10,8 @@ const PURE: [(&str, &[&str]); 9] = [
     // What stewards sign is JSON (DSSE, in-toto), and the gate has to read it; `serde_json` and `base64` only compute.
     ("trust", &["caii-model", "base64", "ed25519-dalek", "serde", "serde_json", "sha2", "thiserror"]),
     ("tlog", &["caii-model", "caii-trust", "base64", "thiserror"]),
-    ("wire", &["caii-model", "caii-trust", "base64", "prost", "thiserror"]),
+    // `zeroize` overwrites memory that held inputs and outputs.
+    ("wire", &["caii-model", "caii-trust", "base64", "prost", "thiserror", "zeroize"]),
     // A tariff is proposed and published as JSON.
     ("ledger", &["caii-model", "serde", "serde_json"]),
     ("payout", &["caii-ledger", "caii-model", "caii-trust", "quick-xml", "thiserror"]),

@@ -344,6 +344,7 @@ fn report(entropy: u64) -> TaskReport {
         fuel: Fuel(entropy),
         cpu: Millis(1),
         wall: Millis(1),
+        jail: JailLayers::ALL,
     }
 }
 

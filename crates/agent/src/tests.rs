@@ -99,6 +99,7 @@ fn report(number: u8) -> TaskReport {
         fuel: Fuel(5),
         cpu: Millis(1),
         wall: Millis(1),
+        jail: JailLayers::ALL,
     }
 }
 

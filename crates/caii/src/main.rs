@@ -9,6 +9,7 @@ mod error;
 mod manifest_file;
 mod output;
 mod waiting;
+mod wiping;
 
 use clap::{Parser, Subcommand};
 use error::CliError;

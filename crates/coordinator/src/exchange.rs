@@ -84,6 +84,7 @@ impl Draft<'_> {
             slots: 0,
             slots_free: 0,
             ready: BTreeSet::new(),
+            jail: None,
             leases: BTreeMap::new(),
             parked: None,
             avoid_tasks: BTreeMap::new(),

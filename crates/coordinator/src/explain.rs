@@ -3,9 +3,12 @@
 use crate::state::{Present, Work};
 use crate::{Attempt, Coordinator};
 use caii_model::*;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How many tasks' troubles are told one by one.
 const TROUBLES_MAX: usize = 10;
+/// How many devices are named whose programs were not wholly jailed.
+const UNJAILED_MAX: usize = 5;
 
 impl Coordinator {
     /// Why an open job is where it is. Empty for a job that is not open.
@@ -29,6 +32,7 @@ impl Coordinator {
             lines.extend(self.why_waiting(job, now));
         }
         lines.extend(self.troubles(work));
+        lines.extend(tell_jails(work.settled.values(), |device| self.device_name(device)));
         lines
     }
 
@@ -133,6 +137,10 @@ impl Coordinator {
             now.since(device.heard)
         )];
         lines.push(self.what_it_does(device, now));
+        if let Some((jail, at)) = device.jail {
+            let told = tell_jail(jail);
+            lines.push(format!("The program of its last result, {} ago, ran {told}.", now.since(at)));
+        }
         for (job, until) in device.avoid_jobs.iter().filter(|(_, until)| **until > now) {
             lines.push(format!("It stays away from {job} for {} more: it could not start it.", until.since(now)));
         }
@@ -181,6 +189,45 @@ pub fn tell_attempt(attempt: &Attempt, device: &str) -> String {
         format!("{device} {what}")
     } else {
         format!("{device} {what}: {}", attempt.failure.detail)
+    }
+}
+
+/// What devices say confined the programs of these results.
+pub fn tell_jails<'a>(settled: impl Iterator<Item = &'a Settled>, name: impl Fn(DeviceId) -> String) -> Vec<String> {
+    let (mut whole, mut weak) = (0, BTreeMap::<u32, (u32, BTreeSet<DeviceId>)>::new());
+    for settled in settled {
+        if settled.report.jail.missing().any(JailLayer::is_mandatory) {
+            let (count, devices) = weak.entry(settled.report.jail.0).or_default();
+            *count += 1;
+            devices.insert(settled.device);
+        } else {
+            whole += 1;
+        }
+    }
+    let mut lines = vec![];
+    if whole > 0 {
+        lines.push(format!("{whole} results were computed in a jail of all mandatory layers."));
+    }
+    lines.extend(weak.into_iter().map(|(jail, (count, devices))| {
+        let mut names: Vec<String> = devices.iter().take(UNJAILED_MAX).map(|device| name(*device)).collect();
+        if devices.len() > UNJAILED_MAX {
+            names.push(format!("{} more", devices.len() - UNJAILED_MAX));
+        }
+        format!("{count} results were computed {}: by {}.", tell_jail(JailLayers(jail)), names.join(", "))
+    }));
+    lines
+}
+
+/// What confined a program, to go on with "it ran".
+fn tell_jail(jail: JailLayers) -> String {
+    let missing: Vec<&str> = jail.missing().map(JailLayer::name).collect();
+    match missing.len() {
+        _ if jail == JailLayers::NONE => "in no jail that its device would tell of".to_owned(),
+        0 => format!("in a jail of all {} layers", JailLayer::ALL.len()),
+        count => {
+            let (all, in_force) = (JailLayer::ALL.len(), JailLayer::ALL.len() - count);
+            format!("in a jail of {in_force} of {all} layers, without {}", missing.join(", "))
+        }
     }
 }
 

@@ -215,8 +215,11 @@ impl Draft<'_> {
 
     /// Accepts a result. The task is open.
     pub(crate) fn settle(&mut self, task: TaskId, device: DeviceId, report: TaskReport) {
-        let settled = Settled { device, report, at: self.now() };
-        self.record(Change::TaskSettled(task, settled));
+        let at = self.now();
+        self.record(Change::TaskSettled(task, Settled { device, report, at }));
+        if let Some(present) = self.presence().present.get_mut(&device) {
+            present.jail = Some((report.jail, at));
+        }
         self.close(task);
     }
 

@@ -23,7 +23,7 @@ mod view;
 pub use change::*;
 pub use coordinator::*;
 pub use effect::*;
-pub use explain::tell_attempt;
+pub use explain::{tell_attempt, tell_jails};
 pub use input::*;
 pub use state::{Catalog, Job, NextIds};
 pub use view::*;

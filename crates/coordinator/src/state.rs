@@ -221,6 +221,8 @@ pub(crate) struct Present {
     pub(crate) slots: u32,
     pub(crate) slots_free: u32,
     pub(crate) ready: BTreeSet<Digest>,
+    /// What confined the program of its last accepted result, and when that came.
+    pub(crate) jail: Option<(JailLayers, Timestamp)>,
     pub(crate) leases: BTreeMap<LeaseId, Held>,
     pub(crate) parked: Option<Parked>,
     /// After an attempt that failed here, the device stays away from the task until then.

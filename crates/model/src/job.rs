@@ -1,6 +1,6 @@
 //! What a requester asks for and what comes back: jobs, tasks, items.
 
-use crate::{Bytes, Digest, FileId, Fuel, KeyId, Millis, Timestamp};
+use crate::{Bytes, Digest, FileId, Fuel, JailLayers, KeyId, Millis, Timestamp};
 
 /// What happened to one item, the same on every honest device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -314,6 +314,8 @@ pub struct TaskReport {
     pub cpu: Millis,
     /// Wall time from start to end.
     pub wall: Millis,
+    /// What confined the program there while it was compiled and while it ran, as far as the device says.
+    pub jail: JailLayers,
 }
 
 /// Why an attempt at a task came to nothing. The task goes to another device.

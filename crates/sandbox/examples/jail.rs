@@ -71,7 +71,7 @@ fn measure(mut words: impl Iterator<Item = String>) -> Result<(), Box<dyn Error>
     let (cache, secret) = (directory.path().join("cache"), DeviceSecret::new([5; 32]));
     let mut spec = RunnerSpec::new(std::env::current_exe()?, vec![], manifest, program.into(), blobs, cache, secret);
     spec.priority = Priority::Normal;
-    spec.jail = JailPolicy::Allow;
+    spec.jail = JailPolicy::ALLOW_ANY;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
         let mut with = start(&spec, "runner").await?;

@@ -100,14 +100,14 @@ fn measure() -> Result<(), Box<dyn Error>> {
         runner_ms = p50.as_secs_f64() * 1e3;
     }
     spec.args = vec!["runner-without-jail".into()];
-    spec.jail = JailPolicy::Allow;
+    spec.jail = JailPolicy::ALLOW_ANY;
     let (p50, p99) = runtime.block_on(starts(&spec))?;
     println!("the same without the jail: p50 {p50:?}, p99 {p99:?} ({STARTS} times)");
     let mut rates = vec![];
     for (name, argument) in [("with the jail", "runner"), ("without", "runner-without-jail")] {
         spec.args = vec![argument.into()];
         spec.priority = Priority::Normal;
-        spec.jail = JailPolicy::Allow;
+        spec.jail = JailPolicy::ALLOW_ANY;
         let rate = runtime.block_on(rate(&spec))?;
         println!("empty items through a runner, {name}: {rate:.0} a second of its CPU (best of {TASKS} tasks)");
         rates.push(rate);

@@ -4,11 +4,11 @@
 //! image must be and is renamed into place last. Whoever makes one holds `KEY.lock`.
 //!
 //! A runner runs a compiled image natively, so an image that somebody else put there would be a way into the runner.
-//! The entry therefore ends with a MAC under a secret of the device, over the key, the image's digest, its size and its
-//! fuel: an entry of another device, of another workload, or one that was edited is as good as none.
+//! The entry therefore ends with a MAC under a secret of the device, over the key, the image's digest, its size, its fuel
+//! and the layers of the jail that it was made in: an entry of another device, of another workload, or one that was edited is as good as none.
 
 use crate::meter::WASMTIME_VERSION;
-use caii_model::{Bytes, Digest, Fuel, Manifest};
+use caii_model::{Bytes, Digest, Fuel, JailLayers, Manifest};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use std::fs::{self, File, OpenOptions};
@@ -48,6 +48,8 @@ pub(crate) struct Entry {
     pub(crate) image: Digest,
     pub(crate) size: Bytes,
     pub(crate) init_fuel: Fuel,
+    /// What confined the process that made it.
+    pub(crate) jail: JailLayers,
 }
 
 /// The right to make or remove an image; given back when dropped.
@@ -165,18 +167,19 @@ impl Slot {
 
 impl Entry {
     fn to_text(self) -> String {
-        format!("caii image 1\n{}\n{}\n{}\n", self.image, self.size.0, self.init_fuel.0)
+        format!("caii image 2\n{}\n{}\n{}\n{}\n", self.image, self.size.0, self.init_fuel.0, self.jail.0)
     }
 
     fn parse(text: &str) -> Option<Self> {
         let mut lines = text.strip_suffix("\n")?.split("\n");
-        if lines.next()? != "caii image 1" {
+        if lines.next()? != "caii image 2" {
             return None;
         }
         let entry = Self {
             image: lines.next()?.parse().ok()?,
             size: Bytes(lines.next()?.parse().ok()?),
             init_fuel: Fuel(lines.next()?.parse().ok()?),
+            jail: JailLayers(lines.next()?.parse().ok()?),
         };
         lines.next().is_none().then_some(entry)
     }
@@ -204,7 +207,7 @@ mod tests {
 
     #[test]
     fn entries_round_trip_and_damaged_ones_are_none() {
-        let entry = Entry { image: Digest::of(b"x"), size: Bytes(7), init_fuel: Fuel(9) };
+        let entry = Entry { image: Digest::of(b"x"), size: Bytes(7), init_fuel: Fuel(9), jail: JailLayers(0x1ff) };
         let text = entry.to_text();
         assert_eq!(Entry::parse(&text), Some(entry));
         for end in 0..text.len() - 2 {
@@ -220,7 +223,7 @@ mod tests {
             key: key.repeat(64),
             secret: DeviceSecret::new([secret; 32]),
         };
-        let entry = Entry { image: Digest::of(b"x"), size: Bytes(7), init_fuel: Fuel(9) };
+        let entry = Entry { image: Digest::of(b"x"), size: Bytes(7), init_fuel: Fuel(9), jail: JailLayers(0x1ff) };
         let sealed = slot(1, "a").seal(&entry);
         assert_eq!(slot(1, "a").open(&sealed), Some(entry));
         assert_eq!(slot(2, "a").open(&sealed), None, "another device");

@@ -4,7 +4,7 @@
 //! small task costs one read and one write. Its files are inherited descriptors at the places below; it opens none.
 
 use crate::engine::{self, Cpu, THREAD_STACK};
-use crate::jail::{self, Confines, Jail, JailLayer, JailPolicy};
+use crate::jail::{self, Confines, Jail, JailLayer};
 use crate::meter::FloatNan;
 use crate::program::{PrepareError, Preparing, Program, command_line, digest_of, prepare};
 use crate::protocol::{Frame, Refusal, Setup, Stage, complete, decode, encode};
@@ -126,15 +126,11 @@ fn serve(setup: &Setup, mut jail: Jail, mut channel: Channel, harness: &Harness)
 }
 
 /// Goes on only with what the contributor insists on.
-fn insist(setup: &Setup, jail: &Jail) -> Result<(), (JailLayer, String)> {
-    match (setup.jail, jail.report().missing_mandatory()) {
-        (JailPolicy::Allow, _) | (JailPolicy::Require, None) => Ok(()),
-        (JailPolicy::Require, Some((layer, reason))) => Err((layer, reason.to_owned())),
-    }
-}
-
 fn check(setup: &Setup, jail: &Jail) -> Result<(), Refusal> {
-    insist(setup, jail).map_err(|(layer, reason)| Refusal::Jail { layer, reason })
+    match jail.report().missed(setup.jail).next() {
+        None => Ok(()),
+        Some(_) => Err(Refusal::Jail(jail.report().clone())),
+    }
 }
 
 /// What a runner with this work may use.
@@ -223,7 +219,7 @@ fn prepare_image(setup: &Setup, image: File, jail: &mut Jail, harness: &Harness)
             Refusal::Program(error.to_string())
         }
         PrepareError::Host(_) | PrepareError::UnknownMeter(_) => Refusal::Host(error.to_string()),
-        PrepareError::Jail { layer, reason } => Refusal::Jail { layer, reason },
+        PrepareError::Jail { .. } => Refusal::Jail(jail.report().clone()),
     })?;
     let written = image.write_all_at(&made.bytes, 0).and_then(|()| image.sync_all());
     written.map_err(|error| host("write the compiled program to the cache", error))?;
@@ -232,6 +228,7 @@ fn prepare_image(setup: &Setup, image: File, jail: &mut Jail, harness: &Harness)
         image_size: Bytes(made.bytes.len() as u64),
         init_fuel: made.init_fuel,
         cpu_us: cpu_us(),
+        jail: jail.report().clone(),
     })
 }
 
@@ -263,7 +260,10 @@ impl Preparing for Turns<'_> {
         self.compiled_us += cpu_us() - self.began_us;
         self.tell(NOT_COMPILING)?;
         self.jail.seal();
-        insist(self.setup, self.jail).map_err(|(layer, reason)| PrepareError::Jail { layer, reason })
+        match self.jail.report().missed(self.setup.jail).next() {
+            None => Ok(()),
+            Some((layer, reason)) => Err(PrepareError::Jail { layer, reason: reason.to_owned() }),
+        }
     }
 }
 

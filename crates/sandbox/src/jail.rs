@@ -21,12 +21,35 @@ mod report;
 use std::io;
 use std::process::Command;
 
-pub use report::{JailLayer, JailPolicy, JailReport, LayerState};
+pub use caii_model::{JailLayer, JailLayers};
+pub(crate) use report::remedy;
+pub use report::{JailPolicy, JailReport, LayerState};
 
 #[cfg(not(target_os = "linux"))]
 type System = elsewhere::Elsewhere;
 #[cfg(target_os = "linux")]
 type System = linux::Linux;
+
+/// Before the runner reads anything. The order matters: namespaces need the rights that later layers take away, and
+/// the kernel forgets "dies with agent" when the user changes.
+const BEFORE_READING: [JailLayer; 13] = [
+    JailLayer::NotRoot,
+    JailLayer::NoNewPrivileges,
+    JailLayer::UserNamespace,
+    JailLayer::NetworkNamespace,
+    JailLayer::IpcNamespace,
+    JailLayer::UtsNamespace,
+    JailLayer::EmptyRoot,
+    JailLayer::NoCapabilities,
+    JailLayer::LandlockFiles,
+    JailLayer::LandlockNetwork,
+    JailLayer::LandlockScopes,
+    JailLayer::NotDumpable,
+    JailLayer::DiesWithAgent,
+];
+
+/// Once the runner knows its work, before it touches an untrusted byte.
+const BEFORE_COMPILING: [JailLayer; 3] = [JailLayer::Descriptors, JailLayer::ResourceLimits, JailLayer::SystemCalls];
 
 /// What a runner may use of this machine.
 #[derive(Debug, Clone, Copy)]
@@ -47,9 +70,9 @@ pub(crate) struct Confines {
 
 /// What an operating system can do to the process that calls it. Reasons are for people.
 trait Confine {
-    /// Puts one layer of [`JailLayer::BEFORE_READING`] in force.
+    /// Puts one layer of [`BEFORE_READING`] in force.
     fn before_reading(&mut self, layer: JailLayer) -> Result<(), String>;
-    /// Puts one layer of [`JailLayer::BEFORE_COMPILING`] in force.
+    /// Puts one layer of [`BEFORE_COMPILING`] in force.
     fn before_compiling(&mut self, layer: JailLayer, confines: &Confines) -> Result<(), String>;
     /// Puts [`JailLayer::Sealed`] in force, on all threads.
     fn seal(&mut self, prepares: bool) -> Result<(), String>;
@@ -70,7 +93,7 @@ impl Jail {
     pub(crate) fn enter(omitted: Vec<JailLayer>) -> Self {
         let report = JailReport::default();
         let mut jail = Self { system: System::default(), omitted, prepares: false, sealed: false, report };
-        for layer in JailLayer::BEFORE_READING {
+        for layer in BEFORE_READING {
             jail.put_in_force(layer, |system| system.before_reading(layer));
         }
         jail
@@ -79,7 +102,7 @@ impl Jail {
     /// In the runner, once it knows its work and before it makes a thread or touches an untrusted byte.
     pub(crate) fn confine(&mut self, confines: &Confines) {
         self.prepares = confines.prepares;
-        for layer in JailLayer::BEFORE_COMPILING {
+        for layer in BEFORE_COMPILING {
             self.put_in_force(layer, |system| system.before_compiling(layer, confines));
         }
     }
@@ -127,13 +150,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_layer_has_its_place_and_its_name() {
-        assert!(JailLayer::ALL.is_sorted());
-        for layer in JailLayer::ALL {
-            assert_eq!(JailLayer::named(layer.name()), Some(layer));
-            assert_eq!(JailLayer::ALL[layer as usize], layer);
-        }
-        let inside = JailLayer::BEFORE_READING.into_iter().chain(JailLayer::BEFORE_COMPILING);
+    fn every_layer_has_its_moment() {
+        let inside = BEFORE_READING.into_iter().chain(BEFORE_COMPILING);
         let all: Vec<_> = inside.chain([JailLayer::Sealed, JailLayer::ControlGroup]).collect();
         assert_eq!(all, JailLayer::ALL);
     }
@@ -143,19 +161,40 @@ mod tests {
         let mut report = JailReport::default();
         report.record(JailLayer::Sealed, LayerState::Enforced);
         report.record(JailLayer::ControlGroup, LayerState::Unavailable("none here".into()));
-        assert_eq!(report.missing_mandatory(), None);
+        let missed = |report: &JailReport, policy| {
+            report.missed(policy).map(|(layer, reason)| (layer, reason.to_owned())).collect::<Vec<_>>()
+        };
+        assert_eq!(missed(&report, JailPolicy::REQUIRE), []);
         report.record(JailLayer::EmptyRoot, LayerState::Unavailable("forbidden".into()));
-        assert_eq!(report.missing_mandatory(), Some((JailLayer::EmptyRoot, "forbidden")));
+        assert_eq!(missed(&report, JailPolicy::REQUIRE), [(JailLayer::EmptyRoot, "forbidden".into())]);
+        assert_eq!(missed(&report, JailPolicy::ALLOW_ANY), []);
+        let other = JailPolicy { may_lack: JailLayers::NONE.with(JailLayer::Sealed) };
+        assert_eq!(missed(&report, other).len(), 1, "only what is named may be missing");
+        let this = JailPolicy { may_lack: JailLayers::NONE.with(JailLayer::EmptyRoot) };
+        assert_eq!(missed(&report, this), []);
         assert!(report.enforces(JailLayer::Sealed) && !report.enforces(JailLayer::EmptyRoot));
         assert!(!report.enforces(JailLayer::NotRoot), "what nobody recorded is not in force");
         report.record(JailLayer::EmptyRoot, LayerState::Enforced);
         assert_eq!(report.missing().collect::<Vec<_>>(), [(JailLayer::ControlGroup, "none here")]);
+        assert_eq!(report.enforced(), [JailLayer::EmptyRoot, JailLayer::Sealed].into_iter().collect());
+    }
+
+    #[test]
+    fn a_policy_is_met_by_what_is_mandatory_or_by_what_it_does_without() {
+        let mandatory: JailLayers = JailLayer::ALL.into_iter().filter(|layer| layer.is_mandatory()).collect();
+        assert!(JailPolicy::REQUIRE.is_met_by(mandatory));
+        for layer in mandatory.iter() {
+            let without: JailLayers = mandatory.iter().filter(|kept| *kept != layer).collect();
+            assert!(!JailPolicy::REQUIRE.is_met_by(without), "{layer}");
+            assert!(JailPolicy { may_lack: JailLayers::NONE.with(layer) }.is_met_by(without), "{layer}");
+        }
+        assert!(JailPolicy::ALLOW_ANY.is_met_by(JailLayers::NONE));
     }
 
     #[test]
     fn systems_without_a_jail_say_so() {
         let mut system = elsewhere::Elsewhere;
-        for layer in JailLayer::BEFORE_READING {
+        for layer in BEFORE_READING {
             assert!(system.before_reading(layer).unwrap_err().contains("not been built"));
         }
     }

@@ -28,7 +28,7 @@ pub use child::runner_main;
 #[doc(hidden)]
 pub use child::{Attempt, Harness, harness_main};
 pub use inspect::{INITIALISER, Inspection, MAX_PROGRAM, ProgramError, inspect};
-pub use jail::{JailLayer, JailPolicy, JailReport, LayerState};
+pub use jail::{JailLayer, JailLayers, JailPolicy, JailReport, LayerState};
 pub use meter::{FloatNan, WASMTIME_VERSION, meter_id, supported_meters, vetted_meter_id};
 pub use program::{PrepareError, Program, RunFailure};
 pub use runner::{Priority, RunError, Runner, RunnerControl, RunnerSpec, StartError, StartReport, TaskRun};

@@ -3,8 +3,8 @@
 //! A frame is a length (u32, little endian) of all that follows, a tag and a body. Both sides decode with
 //! [`decode`], which believes nothing: every length is checked against what is there and against its limit.
 
-use crate::jail::{JailLayer, JailPolicy, JailReport, LayerState};
-use caii_model::{Bytes, Digest, Fuel, ItemError, ItemOutcome, Limits, Millis, TrapKind};
+use crate::jail::{JailPolicy, JailReport, LayerState};
+use caii_model::{Bytes, Digest, Fuel, ItemError, ItemOutcome, JailLayer, JailLayers, Limits, Millis, TrapKind};
 
 /// The largest frame: an item or a result of this size is refused.
 pub(crate) const MAX_FRAME: u32 = 512 << 20;
@@ -52,8 +52,8 @@ pub(crate) enum Frame<'a> {
     Item(&'a [u8]),
     /// To the runner: no more items in this task.
     EndTask,
-    /// From a preparing runner: the image is written.
-    Prepared { image: Digest, image_size: Bytes, init_fuel: Fuel, cpu_us: u64 },
+    /// From a preparing runner: the image is written, and what confined the making.
+    Prepared { image: Digest, image_size: Bytes, init_fuel: Fuel, cpu_us: u64, jail: JailReport },
     /// From a runner that is ready for items: what confines it.
     Ready { jail: JailReport },
     /// From a runner that cannot do what it was set up for; it ends.
@@ -75,8 +75,8 @@ pub(crate) enum Refusal {
     Image(String),
     /// This device cannot do it.
     Host(String),
-    /// This device cannot confine it as its contributor insists.
-    Jail { layer: JailLayer, reason: String },
+    /// This device cannot confine it as its contributor insists: what it can.
+    Jail(JailReport),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -127,6 +127,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, DecodeE
             image_size: Bytes(fields.u64()?),
             init_fuel: Fuel(fields.u64()?),
             cpu_us: fields.u64()?,
+            jail: fields.jail_report()?,
         },
         READY => Frame::Ready { jail: fields.jail_report()? },
         REFUSED => Frame::Refused(match fields.u8()? {
@@ -137,7 +138,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, DecodeE
             }
             2 => Refusal::Image(fields.text()?),
             3 => Refusal::Host(fields.text()?),
-            4 => Refusal::Jail { layer: fields.jail_layer()?, reason: fields.text()? },
+            4 => Refusal::Jail(fields.jail_report()?),
             other => return Err(DecodeError::OutOfRange(other.into())),
         }),
         OUTCOME => {
@@ -223,7 +224,11 @@ impl<'a> Fields<'a> {
             1 => Stage::Run { image: self.digest()?, image_size: Bytes(self.u64()?) },
             other => return Err(DecodeError::OutOfRange(other.into())),
         };
-        let jail = if self.bool()? { JailPolicy::Allow } else { JailPolicy::Require };
+        let may_lack = JailLayers(self.u32()?);
+        if may_lack != may_lack.and(JailLayers::ALL) {
+            return Err(DecodeError::OutOfRange(may_lack.0.into()));
+        }
+        let jail = JailPolicy { may_lack };
         let (idle_priority, native_nan) = (self.bool()?, self.bool()?);
         let (workload, program, program_size) = (self.digest()?, self.digest()?, Bytes(self.u64()?));
         let args = (0..self.length(MAX_ARGS)?).map(|_| self.text()).collect::<Result<_, _>>()?;
@@ -301,12 +306,13 @@ pub(crate) fn encode(frame: &Frame<'_>, out: &mut Vec<u8>) {
             out.extend_from_slice(item);
         }
         Frame::EndTask => out.push(END_TASK),
-        Frame::Prepared { image, image_size, init_fuel, cpu_us } => {
+        Frame::Prepared { image, image_size, init_fuel, cpu_us, jail } => {
             out.push(PREPARED);
             out.extend_from_slice(&image.0);
             for number in [image_size.0, init_fuel.0, *cpu_us] {
                 out.extend_from_slice(&number.to_le_bytes());
             }
+            put_jail_report(jail, out);
         }
         Frame::Ready { jail } => {
             out.push(READY);
@@ -323,9 +329,9 @@ pub(crate) fn encode(frame: &Frame<'_>, out: &mut Vec<u8>) {
                 }
                 Refusal::Image(text) => put_tagged_text(2, text, out),
                 Refusal::Host(text) => put_tagged_text(3, text, out),
-                Refusal::Jail { layer, reason } => {
-                    out.extend_from_slice(&[4, *layer as u8]);
-                    put_text(reason, out);
+                Refusal::Jail(jail) => {
+                    out.push(4);
+                    put_jail_report(jail, out);
                 }
             }
         }
@@ -425,8 +431,8 @@ fn put_setup(setup: &Setup, out: &mut Vec<u8>) {
             out.extend_from_slice(&image_size.0.to_le_bytes());
         }
     }
-    let allow = setup.jail == JailPolicy::Allow;
-    out.extend_from_slice(&[allow, setup.idle_priority, setup.native_nan].map(u8::from));
+    out.extend_from_slice(&setup.jail.may_lack.0.to_le_bytes());
+    out.extend_from_slice(&[setup.idle_priority, setup.native_nan].map(u8::from));
     out.extend_from_slice(&setup.workload.0);
     out.extend_from_slice(&setup.program.0);
     out.extend_from_slice(&setup.program_size.0.to_le_bytes());
@@ -491,10 +497,10 @@ mod tests {
         });
         let texts = proptest::collection::vec(".{0,20}", 0..5);
         let blobs = proptest::collection::vec(blob, 0..5);
-        (stage, any::<(bool, bool, bool)>(), digests(), digests(), any::<u64>(), texts, limits, blobs).prop_map(
-            |(stage, (allow, idle_priority, native_nan), workload, program, size, args, limits, blobs)| Setup {
+        (stage, any::<(u32, bool, bool)>(), digests(), digests(), any::<u64>(), texts, limits, blobs).prop_map(
+            |(stage, (may_lack, idle_priority, native_nan), workload, program, size, args, limits, blobs)| Setup {
                 stage,
-                jail: if allow { JailPolicy::Allow } else { JailPolicy::Require },
+                jail: JailPolicy { may_lack: JailLayers(may_lack).and(JailLayers::ALL) },
                 idle_priority,
                 native_nan,
                 workload,
@@ -523,15 +529,15 @@ mod tests {
             setups().prop_map(Frame::Setup),
             bytes().prop_map(|item| Frame::Item(item.leak())),
             Just(Frame::EndTask),
-            (digests(), any::<[u64; 3]>()).prop_map(|(image, n)| Frame::Prepared {
+            (digests(), any::<[u64; 3]>(), jails()).prop_map(|(image, n, jail)| Frame::Prepared {
                 image,
                 image_size: Bytes(n[0]),
                 init_fuel: Fuel(n[1]),
                 cpu_us: n[2],
+                jail,
             }),
             jails().prop_map(|jail| Frame::Ready { jail }),
-            (proptest::sample::select(JailLayer::ALL.to_vec()), ".{0,30}")
-                .prop_map(|(layer, reason)| Frame::Refused(Refusal::Jail { layer, reason })),
+            jails().prop_map(|jail| Frame::Refused(Refusal::Jail(jail))),
             ".{0,30}".prop_map(|text| Frame::Refused(Refusal::Program(text))),
             (errors(), bytes()).prop_map(|(error, stderr)| Frame::Refused(Refusal::Initialiser(error, stderr))),
             ".{0,30}".prop_map(|text| Frame::Refused(Refusal::Image(text))),
@@ -582,6 +588,14 @@ mod tests {
             let frame = [&(body.len() as u32).to_le_bytes()[..], &body].concat();
             assert!(decode(&frame).is_err(), "{layers:?}");
         }
+    }
+
+    #[test]
+    fn a_layer_that_nobody_knows_is_not_done_without() {
+        let mut setup = vec![SETUP, 0];
+        setup.extend_from_slice(&(1_u32 << JailLayer::ALL.len()).to_le_bytes());
+        let frame = [&(setup.len() as u32).to_le_bytes()[..], &setup].concat();
+        assert_eq!(decode(&frame), Err(DecodeError::OutOfRange(1 << JailLayer::ALL.len())));
     }
 
     #[test]

@@ -3,12 +3,12 @@
 use crate::cache::{DeviceSecret, Entry, Lock, Slot};
 use crate::child::{FIRST_BLOB_FD, IMAGE_FD, NOT_COMPILING, PROGRAM_FD, PROGRESS_FD, confines};
 use crate::frames::{FrameError, FrameReader};
-use crate::jail::{self, JailLayer, JailPolicy, JailReport, LayerState, cgroup};
+use crate::jail::{self, JailLayer, JailLayers, JailPolicy, JailReport, LayerState, cgroup};
 use crate::meter::FloatNan;
 use crate::protocol::{self, BlobSetup, Frame, MAX_ITEM, Refusal, Setup, Stage, encode};
 use crate::wasi::MAX_MEMORY;
 use crate::watch::{Watch, compile_cpu_max, compiles_too_long};
-use crate::wipe::{Outcomes, Wiped};
+use crate::wipe::{Outcomes, Wiped, wipe_outcome};
 use caii_model::{Bytes, Digest, Fuel, ItemError, ItemOutcome, Manifest, Millis};
 use command_fds::{CommandFdExt as _, FdMapping};
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStderr, ChildStdin};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// Bytes of a runner's own standard error that are kept to explain its death.
 const STDERR_KEPT: usize = 8 << 10;
@@ -89,7 +89,7 @@ impl RunnerSpec {
             prepare_wall: Millis(30 * 60 * 1000),
             compile_cpu_max,
             priority: Priority::Idle,
-            jail: JailPolicy::Require,
+            jail: JailPolicy::REQUIRE,
         }
     }
 }
@@ -116,6 +116,10 @@ pub struct StartReport {
     pub wall: Millis,
     /// What is in force around it.
     pub jail: JailReport,
+    /// What was in force where the image was made, then or now.
+    pub prepared_in: JailLayers,
+    /// The same with reasons, if it was made now.
+    pub prepare_jail: Option<JailReport>,
 }
 
 /// A task's outcomes and what they took.
@@ -127,6 +131,13 @@ pub struct TaskRun {
     pub cpu: Duration,
     /// Wall time, freezing included.
     pub wall: Duration,
+}
+
+impl Zeroize for TaskRun {
+    /// Wipes what the program put out.
+    fn zeroize(&mut self) {
+        self.outcomes.iter_mut().for_each(wipe_outcome);
+    }
 }
 
 /// Why a runner could not be started.
@@ -186,16 +197,12 @@ pub enum StartError {
     #[error("this device cannot run the program: {0}")]
     Host(String),
     /// The jail cannot be closed on this device, and the contributor insists on it.
-    #[error(
-        "nothing is run here, because the jail's layer {layer} is missing: {reason}. To have it, {}; or allow runners \
-         with a weaker jail on this device",
-        .layer.remedy()
-    )]
+    #[error("nothing is run here, because {}", why_jail(report, *policy))]
     Jail {
-        /// What is missing.
-        layer: JailLayer,
-        /// Why.
-        reason: String,
+        /// What is in force and what is not.
+        report: JailReport,
+        /// What the contributor insists on.
+        policy: JailPolicy,
     },
     /// The runner ended before it was ready.
     #[error("the runner died while starting ({status}); it said: {stderr}")]
@@ -215,6 +222,25 @@ impl StartError {
     pub fn is_programs_fault(&self) -> bool {
         matches!(self, Self::Manifest(_) | Self::Program(_) | Self::Initialiser { .. })
     }
+}
+
+/// What is missed of the jail, and what the contributor can do.
+fn why_jail(report: &JailReport, policy: JailPolicy) -> String {
+    let missed: Vec<(JailLayer, &str)> = report.missed(policy).collect();
+    // One cause takes several layers away; those that share a remedy are told together.
+    let mut remedies: Vec<&str> = missed.iter().map(|(layer, _)| jail::remedy(*layer)).collect();
+    remedies.dedup();
+    let (what, them) = if missed.len() == 1 { ("layer", "it") } else { ("layers", "them") };
+    let is = if missed.len() == 1 { "is" } else { "are" };
+    let told: Vec<String> = missed.iter().map(|(layer, reason)| format!("{layer} ({reason})")).collect();
+    let names: Vec<&str> = missed.iter().map(|(layer, _)| layer.name()).collect();
+    format!(
+        "the jail's {what} {} {is} missing. To have {them}, {}; or let this device run programs without {them}: \
+         --allow-weak-jail {}",
+        told.join(", "),
+        remedies.join("; "),
+        names.join(",")
+    )
 }
 
 /// Why a task has no outcomes. It is always the attempt that failed, and the runner is gone, except after
@@ -265,6 +291,7 @@ pub struct Runner {
     process: Process,
     wall_per_item: Millis,
     output_per_task: Bytes,
+    jail: JailLayers,
     usable: bool,
 }
 
@@ -287,18 +314,26 @@ impl Runner {
             locked.map_err(io::Error::other).flatten().map_err(cache_error)
         };
 
-        let mut compile_cpu = None;
+        // An image that was made in a weaker jail than is wanted now is made again: whoever broke out of the compiler
+        // would have written it.
+        let policy = launcher.spec.jail;
+        let find = || {
+            let found = slot.find().map_err(cache_error)?;
+            Ok::<_, StartError>(found.filter(|(_, entry)| policy.is_met_by(entry.jail)))
+        };
+
+        let mut made = None;
         let mut damage = String::new();
         for _ in 0..IMAGE_ATTEMPTS {
-            let (image, entry) = match slot.find().map_err(cache_error)? {
+            let (image, entry) = match find()? {
                 Some(found) => found,
                 None => {
                     let lock = lock().await?;
                     // Somebody else may have made it while we waited for the lock.
-                    if slot.find().map_err(cache_error)?.is_none() {
-                        let (entry, cpu) = launcher.make_image(&slot, &lock).await?;
+                    if find()?.is_none() {
+                        let (entry, cpu, jail) = launcher.make_image(&slot, &lock).await?;
                         slot.publish(&lock, &entry).map_err(cache_error)?;
-                        compile_cpu = Some(cpu);
+                        made = Some((cpu, jail));
                     }
                     continue;
                 }
@@ -306,19 +341,27 @@ impl Runner {
             let stage = Stage::Run { image: entry.image, image_size: entry.size };
             let mut process = launcher.launch(stage, image, None).await?;
             match process.first_answer().await? {
+                Answer::Ready(report) if !policy.is_met_by(report.enforced()) => {
+                    return Err(StartError::Jail { report, policy });
+                }
                 Answer::Ready(jail) => {
+                    let cached = made.is_none();
+                    let (compile_cpu, prepare_jail) = made.map_or((Millis(0), None), |(cpu, jail)| (cpu, Some(jail)));
                     let report = StartReport {
-                        cached: compile_cpu.is_none(),
-                        compile_cpu: compile_cpu.unwrap_or_default(),
+                        cached,
+                        compile_cpu,
                         init_fuel: entry.init_fuel,
                         wall: Millis(begun.elapsed().as_millis() as u64),
                         jail,
+                        prepared_in: entry.jail,
+                        prepare_jail,
                     };
                     let limits = &launcher.spec.manifest.limits;
                     let runner = Self {
                         process,
                         wall_per_item: limits.wall_per_item,
                         output_per_task: launcher.spec.output_per_task,
+                        jail: report.jail.enforced().and(report.prepared_in),
                         usable: true,
                     };
                     return Ok((runner, report));
@@ -329,7 +372,7 @@ impl Runner {
                     slot.remove(&lock).map_err(cache_error)?;
                     damage = reason;
                 }
-                Answer::Refused(refusal) => return Err(refusal.into()),
+                Answer::Refused(refusal) => return Err(why_refused(refusal, policy)),
                 Answer::Prepared(..) => return Err(StartError::Protocol("it prepared instead of loading".into())),
             }
         }
@@ -345,6 +388,7 @@ impl Runner {
     /// # Errors
     /// See [`RunError`]. An item that fails is no error here but an outcome.
     pub async fn run(&mut self, items: Vec<Vec<u8>>) -> Result<TaskRun, RunError> {
+        let items = Zeroizing::new(items);
         if !self.usable {
             return Err(RunError::Unusable);
         }
@@ -354,11 +398,15 @@ impl Runner {
         // Should this future be dropped half-way, or fail, the runner has answers in it that belong to nobody.
         self.usable = false;
         let guard = KillOnDrop(Some(self.process.control.clone()));
-        let items = Zeroizing::new(items);
         let run = self.process.run_task(&items, self.wall_per_item, self.output_per_task).await?;
         guard.disarm();
         self.usable = true;
         Ok(run)
+    }
+
+    /// The layers of the jail that were in force both where its image was made and around it.
+    pub fn jail(&self) -> JailLayers {
+        self.jail
     }
 
     /// Whether it can run another task. A process that died between tasks is noticed by the next run.
@@ -489,14 +537,12 @@ impl Drop for KillOnDrop {
     }
 }
 
-impl From<Refusal> for StartError {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Program(reason) => Self::Program(reason),
-            Refusal::Initialiser(error, stderr) => Self::Initialiser { error, stderr },
-            Refusal::Image(reason) | Refusal::Host(reason) => Self::Host(reason),
-            Refusal::Jail { layer, reason } => Self::Jail { layer, reason },
-        }
+fn why_refused(refusal: Refusal, policy: JailPolicy) -> StartError {
+    match refusal {
+        Refusal::Program(reason) => StartError::Program(reason),
+        Refusal::Initialiser(error, stderr) => StartError::Initialiser { error, stderr },
+        Refusal::Image(reason) | Refusal::Host(reason) => StartError::Host(reason),
+        Refusal::Jail(report) => StartError::Jail { report, policy },
     }
 }
 
@@ -528,7 +574,7 @@ struct Launcher {
 impl Launcher {
     /// Compiles and initialises the program in a process of its own, so that the runners carry none of the
     /// compiler's memory.
-    async fn make_image(&self, slot: &Slot, lock: &Lock) -> Result<(Entry, Millis), StartError> {
+    async fn make_image(&self, slot: &Slot, lock: &Lock) -> Result<(Entry, Millis, JailReport), StartError> {
         let made = self.try_make_image(slot, lock).await;
         if made.is_err() {
             slot.abandon(lock);
@@ -536,7 +582,7 @@ impl Launcher {
         made
     }
 
-    async fn try_make_image(&self, slot: &Slot, lock: &Lock) -> Result<(Entry, Millis), StartError> {
+    async fn try_make_image(&self, slot: &Slot, lock: &Lock) -> Result<(Entry, Millis, JailReport), StartError> {
         let image =
             slot.create(lock).map_err(|source| StartError::Cache { path: self.spec.cache_dir.clone(), source })?;
         let program = open(&self.spec.program)?;
@@ -555,8 +601,11 @@ impl Launcher {
             ))),
         };
         match answer.map_err(|broken| self.blame(broken))? {
-            Answer::Prepared(entry, cpu) => Ok((entry, cpu)),
-            Answer::Refused(refusal) => Err(refusal.into()),
+            Answer::Prepared(entry, _, report) if !self.spec.jail.is_met_by(entry.jail) => {
+                Err(StartError::Jail { report, policy: self.spec.jail })
+            }
+            Answer::Prepared(entry, cpu, jail) => Ok((entry, cpu, jail)),
+            Answer::Refused(refusal) => Err(why_refused(refusal, self.spec.jail)),
             Answer::Ready(_) => Err(StartError::Protocol("it loaded instead of preparing".into())),
         }
     }
@@ -649,7 +698,7 @@ struct Process {
 /// What a process says about its setup.
 enum Answer {
     Ready(JailReport),
-    Prepared(Entry, Millis),
+    Prepared(Entry, Millis, JailReport),
     Refused(Refusal),
 }
 
@@ -705,23 +754,29 @@ impl Process {
 
     async fn first_answer(&mut self) -> Result<Answer, Broken> {
         match self.frames.next().await {
-            Ok(Some(Frame::Ready { mut jail })) => {
-                let state = match &self.group {
-                    Some(Ok(_)) => LayerState::Enforced,
-                    Some(Err(reason)) => LayerState::Unavailable(reason.clone()),
-                    None => LayerState::Unavailable("nobody asked for it".to_owned()),
-                };
-                jail.record(JailLayer::ControlGroup, state);
-                Ok(Answer::Ready(jail))
+            Ok(Some(Frame::Ready { jail })) => Ok(Answer::Ready(self.with_group(jail))),
+            Ok(Some(Frame::Prepared { image, image_size, init_fuel, cpu_us, jail })) => {
+                let jail = self.with_group(jail);
+                let entry = Entry { image, size: image_size, init_fuel, jail: jail.enforced() };
+                Ok(Answer::Prepared(entry, Millis(cpu_us / 1_000), jail))
             }
-            Ok(Some(Frame::Prepared { image, image_size, init_fuel, cpu_us })) => {
-                Ok(Answer::Prepared(Entry { image, size: image_size, init_fuel }, Millis(cpu_us / 1_000)))
-            }
+            Ok(Some(Frame::Refused(Refusal::Jail(jail)))) => Ok(Answer::Refused(Refusal::Jail(self.with_group(jail)))),
             Ok(Some(Frame::Refused(refusal))) => Ok(Answer::Refused(refusal)),
             Ok(Some(_)) => Err(Broken::Protocol("its first frame makes no sense".into())),
             Ok(None) | Err(FrameError::Ended) => Err(self.died().await),
             Err(FrameError::Decode(error)) => Err(Broken::Protocol(error.to_string())),
         }
+    }
+
+    /// What the process says of its jail, and the layer that is not its own doing.
+    fn with_group(&self, mut jail: JailReport) -> JailReport {
+        let state = match &self.group {
+            Some(Ok(_)) => LayerState::Enforced,
+            Some(Err(reason)) => LayerState::Unavailable(reason.clone()),
+            None => LayerState::Unavailable("nobody asked for it".to_owned()),
+        };
+        jail.record(JailLayer::ControlGroup, state);
+        jail
     }
 
     /// Its status and last words, once its output has ended.

@@ -98,7 +98,7 @@ impl Target {
         let mut spec =
             RunnerSpec::new(command, args, self.manifest.clone(), path("program"), blobs, path("cache"), secret);
         spec.priority = Priority::Normal;
-        spec.jail = JailPolicy::Allow;
+        spec.jail = JailPolicy::ALLOW_ANY;
         spec
     }
 
@@ -364,7 +364,7 @@ async fn a_report_says_what_is_in_force() {
     let target = Target::new();
     for &who in Who::all() {
         let (full, all_seen) = report(&target, who, &[]).await;
-        assert_eq!(full.missing_mandatory(), None, "{full:?}");
+        assert_eq!(full.missed(JailPolicy::REQUIRE).next(), None, "{full:?}");
         assert_eq!(full.layers().map(|(layer, _)| layer).collect::<Vec<_>>(), JailLayer::ALL);
         assert!(all_seen.iter().all(|layer| full.enforces(*layer)));
         assert_eq!(all_seen.len(), if root() { 13 } else { 7 }, "{all_seen:?}");
@@ -403,13 +403,13 @@ async fn nothing_runs_where_a_mandatory_layer_is_missing_unless_it_is_allowed() 
     let target = Target::new();
     for layer in JailLayer::ALL {
         let mut spec = target.spec(Who::User, &[layer]);
-        spec.jail = JailPolicy::Require;
+        spec.jail = JailPolicy::REQUIRE;
         spec.cache_dir = target.directory.path().join(format!("cache-{layer}"));
         let images = spec.cache_dir.clone();
         match Runner::start(spec).await {
-            Err(StartError::Jail { layer: missing, reason }) if layer.is_mandatory() => {
-                assert_eq!(missing, layer);
-                assert_eq!(reason, "a test left it out");
+            Err(StartError::Jail { report, policy }) if layer.is_mandatory() => {
+                let missed: Vec<_> = report.missed(policy).collect();
+                assert!(missed.contains(&(layer, "a test left it out")), "{missed:?}");
                 let compiled = fs::read_dir(images)
                     .unwrap()
                     .any(|file| file.unwrap().path().extension().is_some_and(|extension| extension == "image"));
@@ -422,7 +422,57 @@ async fn nothing_runs_where_a_mandatory_layer_is_missing_unless_it_is_allowed() 
             other => panic!("{layer}: {other:?}"),
         }
     }
-    let missing = Runner::start(RunnerSpec { jail: JailPolicy::Require, ..target.spec(Who::User, &[EmptyRoot]) });
+    let missing = Runner::start(RunnerSpec { jail: JailPolicy::REQUIRE, ..target.spec(Who::User, &[EmptyRoot]) });
     let text = missing.await.unwrap_err().to_string();
     assert!(text.contains("empty-root") && text.contains("user.max_user_namespaces"), "{text}");
+    assert!(text.ends_with("--allow-weak-jail empty-root"), "{text}");
+}
+
+fn may_lack(layers: &[JailLayer]) -> JailPolicy {
+    JailPolicy { may_lack: layers.iter().copied().collect() }
+}
+
+#[tokio::test]
+async fn only_the_layers_that_the_contributor_names_may_be_missing() {
+    let target = Target::new();
+    let spec = |without: &[JailLayer], allowed: &[JailLayer]| RunnerSpec {
+        jail: may_lack(allowed),
+        ..target.spec(Who::User, without)
+    };
+    let missing = [NotDumpable, Descriptors];
+    for allowed in [&[][..], &[NotDumpable], &[Descriptors, Sealed, EmptyRoot]] {
+        let error = Runner::start(spec(&missing, allowed)).await.unwrap_err();
+        let StartError::Jail { report, policy } = &error else { panic!("{error}") };
+        let missed: Vec<_> = report.missed(*policy).map(|(layer, _)| layer).collect();
+        let expected: Vec<_> = missing.into_iter().filter(|layer| !allowed.contains(layer)).collect();
+        assert_eq!(missed, expected);
+        // All of them at once, as the option takes them.
+        let names: Vec<_> = expected.iter().map(|layer| layer.name()).collect();
+        assert!(error.to_string().ends_with(&format!("--allow-weak-jail {}", names.join(","))), "{error}");
+    }
+    let (mut runner, started) = Runner::start(spec(&missing, &missing)).await.unwrap();
+    assert!(missing.iter().all(|layer| !started.jail.enforces(*layer)));
+    assert!(started.jail.enforces(Sealed), "what may be missing is still put in force where it can be");
+    let run = runner.run(vec![b"ehello".to_vec()]).await.unwrap();
+    assert_eq!(run.outcomes[0].result.as_deref(), Ok(&b"hello"[..]));
+}
+
+#[tokio::test]
+async fn what_confined_the_preparation_is_told_and_a_weakly_made_image_is_not_used_by_the_strict() {
+    let target = Target::new();
+    let spec = |without: &[JailLayer], policy| RunnerSpec { jail: policy, ..target.spec(Who::User, without) };
+    let (_, weak) = Runner::start(spec(&[NotDumpable], may_lack(&[NotDumpable]))).await.unwrap();
+    let report = weak.prepare_jail.as_ref().expect("it was made now");
+    assert_eq!(report.layers().map(|(layer, _)| layer).collect::<Vec<_>>(), JailLayer::ALL);
+    assert!(!report.enforces(NotDumpable) && report.enforces(Sealed), "{report:?}");
+    assert_eq!(weak.prepared_in, report.enforced());
+    // The same contributor uses it again,
+    let (_, again) = Runner::start(spec(&[], may_lack(&[NotDumpable]))).await.unwrap();
+    assert!(again.cached && again.prepare_jail.is_none() && again.jail.enforces(NotDumpable));
+    assert!(!JailPolicy::REQUIRE.is_met_by(again.prepared_in));
+    // and one who insists on the layer has it made again.
+    let (_, strict) = Runner::start(spec(&[], JailPolicy::REQUIRE)).await.unwrap();
+    assert!(!strict.cached && JailPolicy::REQUIRE.is_met_by(strict.prepared_in));
+    let (_, strict) = Runner::start(spec(&[], JailPolicy::REQUIRE)).await.unwrap();
+    assert!(strict.cached && JailPolicy::REQUIRE.is_met_by(strict.prepared_in));
 }

@@ -27,8 +27,13 @@ struct Agent {
 impl Agent {
     /// With its working directory and its directory for temporary files inside the device's.
     fn start(device: &Path) -> Self {
+        Self::start_with(device, &[])
+    }
+
+    fn start_with(device: &Path, args: &[&str]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_caii-sandbox-runner"))
             .arg(format!("agent={}", device.display()))
+            .args(args)
             .current_dir(device.join("work"))
             .env("TMPDIR", device.join("temp"))
             .stdin(Stdio::piped())
@@ -87,6 +92,28 @@ fn ends(pid: u32) -> bool {
         }
     }
     false
+}
+
+/// Ticks of CPU that a process has used; nothing of one that has ended.
+fn cpu(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();
+    (fields[0] != "Z").then(|| fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap())
+}
+
+/// Whether a process goes on using the CPU, or ends.
+fn burns_on(pid: u32) -> bool {
+    let Some(before) = cpu(pid) else { return false };
+    let begun = Instant::now();
+    loop {
+        match cpu(pid) {
+            None => return false,
+            // Beyond what a process does that is being killed.
+            Some(now) if now > before + 20 => return true,
+            Some(_) => assert!(begun.elapsed() < Duration::from_secs(60), "it neither runs nor ends"),
+        }
+        std::thread::yield_now();
+    }
 }
 
 fn contains(bytes: &[u8], marker: &[u8]) -> bool {
@@ -210,5 +237,21 @@ fn an_agent_killed_at_any_moment_takes_its_runner_along_and_leaves_nothing() {
         kill(agent.process.id());
         assert!(ends(agent.runner), "round {round}");
         assert_eq!(in_files(device.path(), &marker), Vec::<String>::new(), "round {round}");
+    }
+}
+
+/// What ends a runner whose agent was killed is this layer and nothing else.
+#[test]
+fn without_its_layer_a_runner_outlives_its_agent() {
+    let device = device();
+    for (args, outlives) in [(&[][..], false), (&["without=dies-with-agent"], true)] {
+        let mut agent = Agent::start_with(device.path(), args);
+        agent.order(&marked(b'l', 0).1);
+        assert!(burns_on(agent.runner), "the program never ran");
+        kill(agent.process.id());
+        agent.process.wait().unwrap();
+        let burns = burns_on(agent.runner);
+        kill(agent.runner);
+        assert_eq!(burns, outlives, "{args:?}");
     }
 }

@@ -492,6 +492,7 @@ pub(crate) fn honest_report(input: &TaskInput) -> TaskReport {
         fuel: Fuel(1_000 * u64::from(input.records)),
         cpu: Millis(10),
         wall: Millis(20),
+        jail: JailLayers::ALL,
     }
 }
 

@@ -181,6 +181,7 @@ fn settled(job: JobId, index: u32) -> Change {
         fuel: Fuel(123_456_789),
         cpu: Millis(987),
         wall: Millis(1_234),
+        jail: JailLayers::ALL,
     };
     let settled = Settled { device: DeviceId([index.0 as u8; 8]), report, at: Timestamp(1_700_000_000_000) };
     Change::TaskSettled(TaskId { job, index }, settled)

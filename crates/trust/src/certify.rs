@@ -92,6 +92,15 @@ impl LocalPolicy {
             limits: LimitCaps::default(),
         }
     }
+
+    /// Whether a program that asks for so much may run here at all: known from its manifest alone, before anybody is
+    /// asked who certified it. [`decide`] asks the same.
+    ///
+    /// # Errors
+    /// [`Uncertified::LimitBeyondPolicy`].
+    pub fn takes(&self, facts: &Facts) -> Result<(), Uncertified> {
+        within(&facts.limits, &self.limits)
+    }
 }
 
 /// The most that a program may ask for; nothing is no cap beyond that of the runner.
@@ -124,16 +133,36 @@ pub enum Limit {
     WallPerItem,
 }
 
-impl fmt::Display for Limit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::FuelPerItem => "units of fuel per item",
-            Self::FuelInit => "units of fuel for its initialiser",
-            Self::Memory => "bytes of memory",
-            Self::OutputPerItem => "bytes of output per item",
-            Self::WallPerItem => "milliseconds per item",
-        })
+impl Limit {
+    /// So much of it, for people: `512 MiB of memory`.
+    pub fn of(self, amount: u64) -> String {
+        format!("{} {}", self.amount(amount), self.what())
     }
+
+    fn amount(self, amount: u64) -> String {
+        match self {
+            Self::FuelPerItem | Self::FuelInit => amount.to_string(),
+            // As they are configured, where that is exact.
+            Self::Memory | Self::OutputPerItem if amount.is_multiple_of(1 << 20) => format!("{} MiB", amount >> 20),
+            Self::Memory | Self::OutputPerItem => format!("{amount} bytes"),
+            Self::WallPerItem if amount.is_multiple_of(1_000) => format!("{} s", amount / 1_000),
+            Self::WallPerItem => format!("{amount} ms"),
+        }
+    }
+
+    fn what(self) -> &'static str {
+        match self {
+            Self::FuelPerItem => "units of fuel per item",
+            Self::FuelInit => "units of fuel for the initialiser",
+            Self::Memory => "of memory",
+            Self::OutputPerItem => "of output per item",
+            Self::WallPerItem => "per item",
+        }
+    }
+}
+
+fn too_low(limit: Limit, asked: u64, allowed: u64) -> String {
+    format!("limit of {} is below the workload's {}", limit.of(allowed), limit.amount(asked))
 }
 
 /// The workload may run.
@@ -183,7 +212,7 @@ pub enum Uncertified {
         region: Region,
     },
     /// It asks for more than the contributor allows.
-    #[error("the workload asks for {asked} {limit}; this device allows {allowed}")]
+    #[error("its owner's {}", too_low(*limit, *asked, *allowed))]
     LimitBeyondPolicy {
         /// Of what.
         limit: Limit,
@@ -221,6 +250,20 @@ pub enum Uncertified {
 }
 
 impl Uncertified {
+    /// The same, said to the contributor whose device it is.
+    pub fn to_owner(&self) -> String {
+        match self {
+            Self::LimitBeyondPolicy { limit, asked, allowed } => format!("your {}", too_low(*limit, *asked, *allowed)),
+            Self::MetadataStale { .. }
+            | Self::RuntimeTooOld { .. }
+            | Self::Revoked(_)
+            | Self::NoMandate { .. }
+            | Self::TooManySignatures { .. }
+            | Self::Missing { .. }
+            | Self::NothingInCommon { .. } => self.to_string(),
+        }
+    }
+
     /// A stable code, for programs.
     pub fn code(&self) -> &'static str {
         match self {
@@ -369,7 +412,7 @@ pub fn decide(
     if let Some(revocation) = trusted.revoked(Revoked::Workload(facts.workload)) {
         return Err(Uncertified::Revoked(Box::new(revocation.clone())));
     }
-    within(&facts.limits, &policy.limits)?;
+    policy.takes(facts)?;
     let region = &policy.region;
     let mandate = charter.mandate(region).ok_or_else(|| Uncertified::NoMandate { region: region.clone() })?;
     let found = envelopes.iter().map(|envelope| envelope.signatures.len()).sum();

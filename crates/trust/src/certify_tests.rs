@@ -207,7 +207,9 @@ fn the_contributor_has_the_last_word() {
     policy.data_tiers.insert(DataTier::Internal);
     policy.limits = LimitCaps { memory: Some(536_870_911), ..LimitCaps::default() };
     let error = ask(&policy).unwrap_err();
-    assert_eq!(error.to_string(), "the workload asks for 536870912 bytes of memory; this device allows 536870911");
+    let words = "limit of 536870911 bytes of memory is below the workload's 512 MiB";
+    assert_eq!((error.to_string(), error.to_owner()), (format!("its owner's {words}"), format!("your {words}")));
+    assert_eq!(policy.takes(&facts()), Err(error));
     let caps: [(LimitCaps, Limit); 4] = [
         (LimitCaps { fuel_per_item: Some(1), ..LimitCaps::default() }, Limit::FuelPerItem),
         (LimitCaps { fuel_init: Some(1), ..LimitCaps::default() }, Limit::FuelInit),
@@ -219,8 +221,11 @@ fn the_contributor_has_the_last_word() {
         let error = ask(&policy).unwrap_err();
         assert!(matches!(error, Uncertified::LimitBeyondPolicy { limit, .. } if limit == expected), "{error}");
     }
+    policy.limits = LimitCaps { wall_per_item: Some(90_000), ..LimitCaps::default() };
+    let words = "your limit of 90 s per item is below the workload's 120 s";
+    assert_eq!(ask(&policy).unwrap_err().to_owner(), words);
     policy.limits = LimitCaps { memory: Some(536_870_912), ..LimitCaps::default() };
-    assert!(ask(&policy).is_ok());
+    assert!(ask(&policy).is_ok() && policy.takes(&facts()).is_ok());
 }
 
 #[test]

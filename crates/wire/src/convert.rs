@@ -2,8 +2,8 @@
 
 use crate::{DecodeError, proto};
 use caii_model::{
-    AttemptFailure, AttemptFailureKind, Bytes, DeviceId, Digest, Fuel, JobId, Lease, LeaseId, Millis, PoolId,
-    SignedLease, TaskId, TaskIndex, TaskInput, TaskReport, Timestamp,
+    AttemptFailure, AttemptFailureKind, Bytes, DeviceId, Digest, Fuel, JailLayers, JobId, Lease, LeaseId, Millis,
+    PoolId, SignedLease, TaskId, TaskIndex, TaskInput, TaskReport, Timestamp,
 };
 
 /// A field of exactly `N` bytes.
@@ -106,6 +106,7 @@ impl From<&TaskReport> for proto::TaskReport {
             fuel: report.fuel.0,
             cpu_ms: report.cpu.0,
             wall_ms: report.wall.0,
+            jail: report.jail.0,
         }
     }
 }
@@ -124,6 +125,7 @@ impl TryFrom<proto::TaskReport> for TaskReport {
             fuel: Fuel(report.fuel),
             cpu: Millis(report.cpu_ms),
             wall: Millis(report.wall_ms),
+            jail: JailLayers(report.jail),
         })
     }
 }

@@ -5,6 +5,7 @@ use crate::open::{Frame, VERSION};
 use crate::{DecodeError, limits, proto};
 use caii_model::{DeviceId, Digest, PoolId};
 use prost::Message as _;
+use zeroize::Zeroize as _;
 
 /// A request that its device signed.
 ///
@@ -52,16 +53,18 @@ impl Envelope {
 
 const FRAME: Frame = Frame { message: "Envelope", size_max: limits::EXCHANGE_MAX, lists: &[] };
 
-/// The bytes of an envelope.
+/// The bytes of an envelope. No other copy of its body is left behind.
 pub fn encode_envelope(envelope: &Envelope) -> Vec<u8> {
-    let message = proto::Envelope {
+    let mut message = proto::Envelope {
         version: VERSION,
         device: envelope.device.0.to_vec(),
         kind: envelope.kind.to_proto().into(),
         body: envelope.body.clone(),
         signature: envelope.signature.to_vec(),
     };
-    message.encode_to_vec()
+    let bytes = message.encode_to_vec();
+    message.body.zeroize();
+    bytes
 }
 
 /// The envelope of these bytes. Its signature is not checked.

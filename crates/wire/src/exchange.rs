@@ -10,6 +10,7 @@ use caii_model::{
 };
 use prost::Message as _;
 use std::collections::BTreeMap;
+use zeroize::Zeroize as _;
 
 /// Blobs that travel inside an exchange, by their digests. Only the bytes are sent: the receiver computes the digests,
 /// so a blob can never stand under a wrong one. Limits: [`limits::ATTACHMENT_MAX`], [`limits::ATTACHMENTS_MAX`] and
@@ -38,9 +39,10 @@ const REPLY: Frame = Frame {
     ],
 };
 
-/// The body of an exchange's envelope. The device is not in it: it is the envelope's.
+/// The body of an exchange's envelope. The device is not in it: it is the envelope's. No copy of the attachments is left
+/// behind.
 pub fn encode_exchange_request(request: &ExchangeRequest, attachments: &Attachments) -> Vec<u8> {
-    let message = proto::ExchangeRequest {
+    let mut message = proto::ExchangeRequest {
         version: VERSION,
         boot: request.boot.map(|boot| boot.0.to_vec()),
         session: request.session.map(|session| session.0.to_vec()),
@@ -56,7 +58,9 @@ pub fn encode_exchange_request(request: &ExchangeRequest, attachments: &Attachme
         attachments: attachments.values().cloned().collect(),
         replaces: request.replaces.map(|session| session.0.to_vec()),
     };
-    message.encode_to_vec()
+    let bytes = message.encode_to_vec();
+    message.attachments.zeroize();
+    bytes
 }
 
 /// What the device of the envelope says, and the blobs that came with it.

@@ -167,6 +167,8 @@ pub(crate) struct TaskReport {
     pub(crate) cpu_ms: u64,
     #[prost(uint64, tag = "9")]
     pub(crate) wall_ms: u64,
+    #[prost(uint32, tag = "10")]
+    pub(crate) jail: u32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -5,6 +5,7 @@ use crate::open::{Frame, VERSION};
 use crate::{DecodeError, limits, proto};
 use caii_model::{Fuel, ItemError, ItemOutcome, TrapKind};
 use prost::Message as _;
+use zeroize::Zeroize as _;
 
 const FRAME: Frame = Frame {
     message: "TaskResult",
@@ -12,10 +13,18 @@ const FRAME: Frame = Frame {
     lists: &[(2, "TaskResult.items", limits::ITEMS_MAX)],
 };
 
-/// The blob that a report's `result` names.
+/// The blob that a report's `result` names. No other copy of the outputs is left behind.
 pub fn encode_task_result(items: &[ItemOutcome]) -> Vec<u8> {
     let items = items.iter().map(Into::into).collect();
-    proto::TaskResult { version: VERSION, items }.encode_to_vec()
+    let mut message = proto::TaskResult { version: VERSION, items };
+    let bytes = message.encode_to_vec();
+    for item in &mut message.items {
+        if let Some(proto::item_outcome::Result::Output(output)) = &mut item.result {
+            output.zeroize();
+        }
+        item.stderr.zeroize();
+    }
+    bytes
 }
 
 /// The outcomes in such a blob, in the order of the items.

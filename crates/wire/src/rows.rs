@@ -287,6 +287,9 @@ mod tests {
     #[test]
     fn rows_of_the_first_release_are_read() {
         check_golden(&encode_settled(&sample_settled()), "111 0e8e89af9c21");
+        let mut jailed = sample_settled();
+        jailed.report.jail = caii_model::JailLayers::ALL;
+        check_golden(&encode_settled(&jailed), "115 b786a3b9dabb");
         check_golden(&encode_prepared(&sample_prepared()), "149 fb0f3486d4c4");
         let errors = vec![InputError {
             code: "invalid_json_line".into(),

@@ -62,8 +62,8 @@ pub(crate) fn signed_lease() -> impl Strategy<Value = SignedLease> {
 }
 
 pub(crate) fn task_report() -> impl Strategy<Value = TaskReport> {
-    (digest(), digest(), any::<[u64; 4]>(), any::<[u32; 3]>()).prop_map(
-        |(root, result, [size, fuel, cpu, wall], [items, items_failed, records_failed])| TaskReport {
+    (digest(), digest(), any::<[u64; 4]>(), any::<[u32; 4]>()).prop_map(
+        |(root, result, [size, fuel, cpu, wall], [items, items_failed, records_failed, jail])| TaskReport {
             root,
             result,
             size: Bytes(size),
@@ -73,6 +73,7 @@ pub(crate) fn task_report() -> impl Strategy<Value = TaskReport> {
             fuel: Fuel(fuel),
             cpu: Millis(cpu),
             wall: Millis(wall),
+            jail: JailLayers(jail),
         },
     )
 }
@@ -333,6 +334,8 @@ pub(crate) fn sample_settled() -> Settled {
             fuel: Fuel(9_876_543_210),
             cpu: Millis(4_321),
             wall: Millis(5_432),
+            // As before there was such a field: it is then not in the bytes.
+            jail: JailLayers::NONE,
         },
         at: Timestamp(1_700_000_100_000),
     }

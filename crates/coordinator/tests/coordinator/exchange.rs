@@ -345,3 +345,36 @@ fn explanations_name_what_is_waited_for() {
     let text = pool.coordinator.explain_device(device.id, pool.timestamp()).join(" ");
     assert!(text.contains("It stays away from task job_1/0 for 5.0 s more"), "{text}");
 }
+
+#[test]
+fn explanations_name_what_confined_the_programs() {
+    let mut pool = Pool::new();
+    let job = pool.job(4);
+    let mut device = pool.stranger();
+    let leases = pool.take(&mut device, 3);
+    let why = |pool: &Pool| pool.coordinator.explain_job(job, pool.timestamp());
+    let of_device = |pool: &Pool| pool.coordinator.explain_device(device.id, pool.timestamp()).join(" ");
+    assert!(!why(&pool).join(" ").contains("jail") && !of_device(&pool).contains("jail"));
+    let optional: JailLayers = JailLayer::ALL.into_iter().filter(|layer| layer.is_mandatory()).collect();
+    let weak: JailLayers = optional.iter().filter(|layer| *layer != JailLayer::EmptyRoot).collect();
+    let mut told = vec![];
+    let mut speaker = device.clone();
+    for (lease, jail) in leases.into_iter().zip([optional, weak, JailLayers::NONE]) {
+        let report = TaskReport { jail, ..done(&lease) };
+        assert_eq!(pool.report(&mut speaker, lease, Ok(report)), Ok(()));
+        told.push(of_device(&pool));
+    }
+    let last = "The program of its last result, 0 ms ago, ran in";
+    let without = "landlock-network, landlock-scopes, control-group";
+    assert!(told[0].contains(&format!("{last} a jail of 15 of 18 layers, without {without}.")), "{told:?}");
+    assert!(told[1].contains("a jail of 14 of 18 layers, without empty-root, landlock-network"), "{told:?}");
+    assert!(told[2].contains(&format!("{last} no jail that its device would tell of.")), "{told:?}");
+    let lines = why(&pool);
+    let by = format!("by {} (a device)", device.id);
+    let expected = [
+        "1 results were computed in a jail of all mandatory layers.".to_owned(),
+        format!("1 results were computed in no jail that its device would tell of: {by}."),
+        format!("1 results were computed in a jail of 14 of 18 layers, without empty-root, {without}: {by}."),
+    ];
+    assert_eq!(lines[lines.len() - 3..], expected, "{lines:?}");
+}

@@ -89,6 +89,7 @@ pub(crate) fn done(lease: &SignedLease) -> TaskReport {
         fuel: Fuel(1_000),
         cpu: Millis(10),
         wall: Millis(20),
+        jail: JailLayers::ALL,
     }
 }
 

@@ -1,16 +1,19 @@
 //! What an agent says to its pool over HTTPS: enrolment, exchanges, and blobs by ranges.
 
 use super::home::Membership;
+use super::wiped::{self, Carried, Wiped};
 use crate::pinned::{self, ForeignCertificate};
 use bytes::Bytes;
 use caii_model::{DeviceId, Digest, ExchangeReply, ExchangeRequest, PoolId, Refusal, SessionId};
 use caii_trust::{SigningKey, domain};
-use caii_wire::{Attachments, DecodeError, EnrolReply, EnrolRequest, Envelope, JoinTicket, RequestKind, limits};
+use caii_wire::{DecodeError, EnrolReply, EnrolRequest, Envelope, JoinTicket, RequestKind, limits};
 use reqwest::{Method, Response, StatusCode, header};
 use std::error::Error;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
+use zeroize::Zeroize as _;
 
 /// An exchange's answer may take this much longer than the coordinator may hold it back. The coordinator takes a device
 /// for lost after 12 s, so that both together stay below.
@@ -68,7 +71,9 @@ fn innermost(error: &reqwest::Error) -> String {
 /// The pool, as a device reaches it.
 #[derive(Debug)]
 pub(crate) struct PoolClient {
-    http: reqwest::Client,
+    /// Replaced to let its connections go.
+    http: Mutex<reqwest::Client>,
+    certificate: Digest,
     addresses: Vec<String>,
     /// The address that is used; moves on when it cannot be reached.
     current: AtomicUsize,
@@ -84,10 +89,24 @@ impl PoolClient {
         key: SigningKey,
         session: watch::Receiver<Option<SessionId>>,
     ) -> Result<Self, reqwest::Error> {
-        let http = http(membership.certificate)?;
+        let certificate = membership.certificate;
+        let http = Mutex::new(http(certificate)?);
         let device = caii_trust::device_id(&key.public());
         let (addresses, pool) = (membership.addresses.clone(), membership.pool);
-        Ok(Self { http, addresses, current: AtomicUsize::new(0), pool, key, device, session })
+        Ok(Self { http, certificate, addresses, current: AtomicUsize::new(0), pool, key, device, session })
+    }
+
+    /// Lets idle connections go, and those in use when they have been: their buffers hold what passed through them last.
+    pub(crate) fn forget_connections(&self) {
+        match http(self.certificate) {
+            Ok(fresh) => *self.lock() = fresh,
+            Err(error) => tracing::warn!(%error, "connections that inputs passed through cannot be replaced"),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, reqwest::Client> {
+        // Nothing that is done under the lock can leave it half-done.
+        self.http.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where the pool was reached last, `host:port`.
@@ -99,22 +118,29 @@ impl PoolClient {
     pub(crate) async fn exchange(
         &self,
         request: &ExchangeRequest,
-        attachments: &Attachments,
-    ) -> Result<Result<(ExchangeReply, Attachments), Refusal>, CallError> {
-        let body = caii_wire::encode_exchange_request(request, attachments);
-        let digest = Envelope::digest(self.pool, self.device, RequestKind::Exchange, &body);
-        let signature = self.key.sign(domain::ENVELOPE, &digest);
-        let envelope = Envelope { device: self.device, kind: RequestKind::Exchange, body, signature };
+        attachments: &Carried,
+    ) -> Result<Result<(ExchangeReply, Carried), Refusal>, CallError> {
         let timeout = Duration::from_millis(request.wait.0) + EXCHANGE_MARGIN;
-        let call = self.http.post(self.url("exchange")).timeout(timeout).body(caii_wire::encode_envelope(&envelope));
+        let sent = wiped::scrubbing(|| self.envelope(request, attachments));
+        let call = self.lock().post(self.url("exchange")).timeout(timeout).body(wiped::shared(sent));
         let response = self.send(call).await?;
         let status = response.status();
         let bytes = read(response, limits::EXCHANGE_MAX).await?;
-        match caii_wire::decode_exchange_reply(&bytes) {
-            Ok(answer) => Ok(answer),
+        match wiped::scrubbing(|| caii_wire::decode_exchange_reply(&bytes)) {
+            Ok(answer) => Ok(answer.map(|(reply, attachments)| (reply, Carried(attachments)))),
             Err(error) if status.is_success() => Err(CallError::Decode(error)),
             Err(_) => Err(CallError::Status { status, reason: explain(&bytes) }),
         }
+    }
+
+    fn envelope(&self, request: &ExchangeRequest, attachments: &Carried) -> Wiped {
+        let body = caii_wire::encode_exchange_request(request, &attachments.0);
+        let digest = Envelope::digest(self.pool, self.device, RequestKind::Exchange, &body);
+        let signature = self.key.sign(domain::ENVELOPE, &digest);
+        let mut envelope = Envelope { device: self.device, kind: RequestKind::Exchange, body, signature };
+        let sent = Wiped::new(caii_wire::encode_envelope(&envelope));
+        envelope.body.zeroize();
+        sent
     }
 
     /// A workload's encoded manifest.
@@ -164,7 +190,7 @@ impl PoolClient {
 
     fn authorised(&self, method: Method, path: &str) -> Result<reqwest::RequestBuilder, CallError> {
         let session = (*self.session.borrow()).ok_or(CallError::NoSession)?;
-        let call = self.http.request(method, self.url(path));
+        let call = self.lock().request(method, self.url(path));
         Ok(call.header("caii-device", self.device.to_string()).header("caii-session", session.to_string()))
     }
 
@@ -224,14 +250,14 @@ async fn success(response: Response) -> Result<Response, CallError> {
 
 /// The body, if it is not larger than it may be.
 async fn read(mut response: Response, limit: usize) -> Result<Bytes, CallError> {
-    let mut body = Vec::new();
+    let mut body = Wiped::default();
     while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > limit {
             return Err(CallError::TooLarge { limit });
         }
-        body.extend_from_slice(&chunk);
+        wiped::extend(&mut body, &chunk);
     }
-    Ok(body.into())
+    Ok(wiped::shared(body))
 }
 
 /// What a pool says of a request that it did not handle: `{"error": {"message": …}}`, or whatever stands between says.

@@ -3,6 +3,7 @@
 use super::client::{CallError, PoolClient};
 use super::event::AgentEvent;
 use super::gate::{Gate, RefreshError, Refreshed, Stopped};
+use super::wiped::{self, Carried, Wiped};
 use super::workshop::{Because as _, Finished, Prepared, Workshop};
 use bytes::Bytes;
 use caii_agent::{Action, Agent, Config, Context, ExitReason, Input, LinkView, TaskStage};
@@ -11,7 +12,7 @@ use caii_model::{
     PoolId, Refusal, SessionId, TaskId, TaskReport, Timestamp,
 };
 use caii_trust::domain;
-use caii_wire::{Attachments, limits};
+use caii_wire::limits;
 use reqwest::StatusCode;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -57,7 +58,7 @@ pub enum DriverError {
 
 /// What came of something that was started.
 enum Done {
-    Exchanged(u64, Result<Result<(ExchangeReply, Attachments), Refusal>, CallError>),
+    Exchanged(u64, Result<Result<(ExchangeReply, Carried), Refusal>, CallError>),
     Prepared(Digest, Result<Prepared, AttemptFailure>),
     Fetched(LeaseId, Result<Bytes, AttemptFailure>),
     Ran(LeaseId, Result<Finished, AttemptFailure>),
@@ -71,7 +72,7 @@ enum Unstored {
     Never(AttemptFailure),
 }
 
-/// What is held for a lease. In memory only.
+/// What is held for a lease. In memory only, and wiped with it.
 #[derive(Default)]
 struct Work {
     input: Option<Bytes>,
@@ -91,7 +92,8 @@ impl Driver {
             driver: self,
             slots: config.slots,
             works: BTreeMap::new(),
-            inlined: Attachments::new(),
+            soiled: false,
+            inlined: Carried::default(),
             tasks: JoinSet::new(),
             inputs: VecDeque::from([Input::Started]),
             timer: None,
@@ -114,7 +116,7 @@ impl Driver {
                         return Ok(reason);
                     }
                 }
-                run.inlined.clear();
+                run.inlined = Carried::default();
             }
             let timer = run.timer;
             tokio::select! {
@@ -146,8 +148,10 @@ struct Run {
     driver: Driver,
     slots: u32,
     works: BTreeMap<LeaseId, (TaskId, Work)>,
+    /// There was work, and now there is none: connections that it passed through are due to be replaced.
+    soiled: bool,
     /// Inputs that came along with the leases of the reply at hand.
-    inlined: Attachments,
+    inlined: Carried,
     /// Everything under way; dropping it ends all of it.
     tasks: JoinSet<Done>,
     inputs: VecDeque<Input>,
@@ -243,12 +247,16 @@ impl Run {
     }
 
     fn exchange(&mut self, request: ExchangeRequest) {
-        let mut attachments = Attachments::new();
+        // Between tasks a connection is kept: a new one costs more than a small task.
+        if self.works.is_empty() && std::mem::take(&mut self.soiled) {
+            self.driver.client.forget_connections();
+        }
+        let mut attachments = Carried::default();
         for report in &request.reports {
             if let (Ok(done), Some((_, work))) = (&report.outcome, self.works.get(&report.lease.lease.id))
                 && let Some(result) = work.result.as_ref().filter(|result| result.len() <= limits::ATTACHMENT_MAX)
             {
-                attachments.insert(done.result, result.to_vec());
+                attachments.0.insert(done.result, result.to_vec());
             }
         }
         let client = self.driver.client.clone();
@@ -279,9 +287,9 @@ impl Run {
 
     fn fetch(&mut self, lease: Lease) {
         let mut work = Work::default();
-        if let Some(input) = self.inlined.get(&lease.input.digest) {
+        if let Some(input) = self.inlined.0.get(&lease.input.digest) {
             // Its digest is right, or it would not have been found by it.
-            work.input = Some(Bytes::copy_from_slice(input));
+            work.input = Some(wiped::shared(input.clone().into()));
             self.inputs.push_back(Input::InputReady(lease.id));
         } else {
             let client = self.driver.client.clone();
@@ -289,6 +297,7 @@ impl Run {
             work.under_way = Some(self.tasks.spawn(fetch));
         }
         self.works.insert(lease.id, (lease.task, work));
+        self.soiled = true;
     }
 
     fn run(&mut self, lease: Lease) {
@@ -309,7 +318,7 @@ impl Run {
         }
         let client = self.driver.client.clone();
         let store = async move {
-            let digest = Digest::of(&result);
+            let digest = wiped::scrubbing(|| Digest::of(&result));
             let stored = match client.put_blob(digest, result).await {
                 Ok(()) => Ok(()),
                 Err(error @ CallError::Status { status: StatusCode::PAYLOAD_TOO_LARGE, .. }) => {
@@ -385,7 +394,7 @@ impl Run {
     fn exchanged(
         &mut self,
         sequence: u64,
-        outcome: Result<Result<(ExchangeReply, Attachments), Refusal>, CallError>,
+        outcome: Result<Result<(ExchangeReply, Carried), Refusal>, CallError>,
     ) -> Input {
         match outcome {
             Ok(Ok((mut reply, attachments))) if reply.sequence == sequence => {
@@ -484,7 +493,8 @@ pub(crate) async fn fetch_input(client: &PoolClient, lease: &Lease) -> Result<By
     let unavailable = |reason: String| {
         AttemptFailureKind::BlobUnavailable.because(format!("cannot fetch the input of {}: {reason}", lease.task))
     };
-    let mut bytes = Vec::new();
+    // Never grows.
+    let mut bytes = Wiped::new(Vec::with_capacity(input.len as usize));
     for attempt in 1.. {
         client.connected().await;
         let error = match receive_range(client, lease, &mut bytes).await {
@@ -497,10 +507,10 @@ pub(crate) async fn fetch_input(client: &PoolClient, lease: &Lease) -> Result<By
         }
         tokio::time::sleep(Duration::from_millis(250) * 2u32.pow(attempt)).await;
     }
-    if Digest::of(&bytes) != input.digest {
+    if wiped::scrubbing(|| Digest::of(&bytes)) != input.digest {
         return Err(unavailable("what the pool sends has another digest".into()));
     }
-    Ok(bytes.into())
+    Ok(wiped::shared(bytes))
 }
 
 async fn receive_range(client: &PoolClient, lease: &Lease, bytes: &mut Vec<u8>) -> Result<(), CallError> {

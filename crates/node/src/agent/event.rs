@@ -1,5 +1,6 @@
 //! What an agent tells the person who started it, a line each.
 
+use super::jails::JailView;
 use caii_model::{AttemptFailure, Bytes, DeviceId, Digest, Millis, PoolId, TaskId};
 use std::fmt;
 
@@ -12,6 +13,16 @@ pub enum AgentEvent {
         device: DeviceId,
         /// Where.
         pool: PoolId,
+    },
+    /// What the owner chose is in force.
+    Chosen {
+        /// In sentences.
+        lines: Vec<String>,
+    },
+    /// A runner was started, or not for want of a jail, and what confines it is not what was told before.
+    Jailed {
+        /// Layer by layer.
+        jail: Box<JailView>,
     },
     /// The pool cannot be reached; it is tried again.
     Unreachable {
@@ -118,6 +129,8 @@ impl fmt::Display for AgentEvent {
                 let how = if *cached { "is ready, compiled before" } else { "is fetched and compiled" };
                 write!(f, "{name} {how} ({wall}; certified by {})", by.join(", "))
             }
+            Self::Chosen { lines } => f.write_str(&lines.join(" ")),
+            Self::Jailed { jail } => f.write_str(&jail.told()),
             Self::Charter { charter } => write!(f, "what may run here: {charter}"),
             Self::Ungoverned { reason, retry } => write!(f, "{reason}; trying again in {retry}"),
             Self::WorkloadStopped { name, reason } => write!(f, "stopped {name}: {reason}"),

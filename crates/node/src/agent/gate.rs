@@ -5,8 +5,11 @@
 //! here stop when the metadata ends.
 
 use super::cache::is_full;
+use super::choices::Choices;
 use super::client::{CallError, PoolClient};
 use super::home::Membership;
+use super::jails::JailView;
+use super::notes::{Noted, Notes};
 use super::workshop::Because as _;
 use crate::clock;
 use caii_governance::{DeviceTrust, Files, GovernanceError};
@@ -14,11 +17,13 @@ use caii_model::{AttemptFailure, AttemptFailureKind, Digest, Manifest, Timestamp
 use caii_trust::{Certified, Envelope, Facts, LocalPolicy, Uncertified, decide, format_time};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Workloads whose admission is remembered for the owner.
 const LET_IN_MAX: usize = 1_000;
+/// Workloads whose refusal is remembered for the owner.
+const REFUSED_MAX: usize = 100;
 
 /// Why the charter's files are not the newest.
 #[derive(Debug, thiserror::Error)]
@@ -72,8 +77,14 @@ pub struct TrustView {
     pub fresh_until_ms: Option<u64>,
     /// What was ever revoked, in sentences.
     pub revoked: Vec<String>,
+    /// What its owner chose: with the agent's last start, or before that in `agent.toml`.
+    pub choices: Choices,
     /// What was let in so far.
     pub certified: Vec<CertifiedView>,
+    /// What this device would not run when it was asked to last.
+    pub refused: Vec<RefusedView>,
+    /// What confined what ran here, layer by layer.
+    pub jails: Vec<JailView>,
 }
 
 /// A workload that was let in.
@@ -90,6 +101,20 @@ pub struct CertifiedView {
     pub until_ms: u64,
 }
 
+/// A workload that this device would not run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RefusedView {
+    /// Its digest.
+    pub workload: String,
+    /// Its name.
+    pub name: String,
+    /// Why, said to the owner.
+    pub why: String,
+    /// When, in Unix milliseconds.
+    pub at_ms: u64,
+}
+
 impl TrustView {
     /// The same in sentences.
     pub fn lines(&self) -> Vec<String> {
@@ -103,17 +128,28 @@ impl TrustView {
                 "Known to be the newest until {until}; without newer word from the pool nothing runs after that."
             ));
         }
+        lines.extend(self.choices.lines());
         lines.extend(self.revoked.iter().map(|revoked| format!("Revoked: {revoked}.")));
         lines.extend(self.certified.iter().map(|entry| {
             let until = format_time(Timestamp(entry.until_ms));
             format!("Let in: {} ({}), certified by {} until {until}.", entry.name, entry.workload, entry.by.join(", "))
         }));
+        lines.extend(self.refused.iter().map(|entry| {
+            let at = format_time(Timestamp(entry.at_ms));
+            format!("Refused on {at}: {} ({}): {}.", entry.name, entry.workload, entry.why)
+        }));
+        lines.extend(self.jails.iter().flat_map(JailView::lines));
         lines
     }
 }
 
-/// What the device that keeps its trust in this directory believes.
-pub(crate) fn view(dir: &Path, membership: &Membership) -> Result<TrustView, GovernanceError> {
+/// What the device that keeps its trust in this directory believes, with what else its owner may want to know.
+pub(crate) fn view(
+    dir: &Path,
+    membership: &Membership,
+    choices: Choices,
+    jails: Vec<JailView>,
+) -> Result<TrustView, GovernanceError> {
     let trust = DeviceTrust::open(dir, membership.charter)?;
     let trusted = trust.trusted();
     let revoked = trusted.into_iter().flat_map(|trusted| trusted.revocations.iter());
@@ -126,42 +162,31 @@ pub(crate) fn view(dir: &Path, membership: &Membership) -> Result<TrustView, Gov
         rules: trusted.map(|trusted| trusted.charter.describe()),
         fresh_until_ms: trusted.map(|trusted| trusted.fresh_until.0),
         revoked: revoked.collect(),
-        certified: LetIn::open(dir).entries,
+        choices,
+        certified: let_in(dir).into_entries(),
+        refused: refusals(dir).into_entries(),
+        jails,
     })
 }
 
-/// A memory, for the owner alone, of what was let in: nothing is decided by it, so that losing it costs nothing.
-struct LetIn {
-    path: PathBuf,
-    entries: Vec<CertifiedView>,
+impl Noted for CertifiedView {
+    fn workload(&self) -> &str {
+        &self.workload
+    }
 }
 
-impl LetIn {
-    fn open(dir: &Path) -> Self {
-        let path = dir.join("let-in.json");
-        let unreadable = |error: &dyn std::fmt::Display| {
-            tracing::warn!(%error, path = %path.display(), "what was let in before cannot be read");
-            Vec::new()
-        };
-        let entries = match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| unreadable(&error)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => unreadable(&error),
-        };
-        Self { path, entries }
+impl Noted for RefusedView {
+    fn workload(&self) -> &str {
+        &self.workload
     }
+}
 
-    fn note(&mut self, entry: CertifiedView) {
-        self.entries.retain(|known| known.workload != entry.workload);
-        self.entries.push(entry);
-        let surplus = self.entries.len().saturating_sub(LET_IN_MAX);
-        self.entries.drain(..surplus);
-        let json = serde_json::to_vec(&self.entries).expect("strings and numbers become JSON");
-        let fresh = self.path.with_extension("new");
-        if let Err(error) = std::fs::write(&fresh, json).and_then(|()| std::fs::rename(&fresh, &self.path)) {
-            tracing::warn!(%error, path = %self.path.display(), "what was let in cannot be noted");
-        }
-    }
+fn let_in(dir: &Path) -> Notes<CertifiedView> {
+    Notes::open(dir.join("let-in.json"), LET_IN_MAX)
+}
+
+fn refusals(dir: &Path) -> Notes<RefusedView> {
+    Notes::open(dir.join("refused.json"), REFUSED_MAX)
 }
 
 pub(crate) struct Gate {
@@ -170,7 +195,8 @@ pub(crate) struct Gate {
     /// Held over a whole refresh: two at a time would undo each other.
     trust: tokio::sync::Mutex<DeviceTrust>,
     admitted: Mutex<BTreeMap<Digest, Admitted>>,
-    let_in: Mutex<LetIn>,
+    let_in: Mutex<Notes<CertifiedView>>,
+    refused: Mutex<Notes<RefusedView>>,
 }
 
 /// A workload that may run, and what to decide it from again.
@@ -190,8 +216,8 @@ impl Gate {
         client: Arc<PoolClient>,
     ) -> Result<Self, GovernanceError> {
         let trust = tokio::sync::Mutex::new(DeviceTrust::open(dir, charter)?);
-        let let_in = Mutex::new(LetIn::open(dir));
-        Ok(Self { client, policy, trust, admitted: Mutex::default(), let_in })
+        let (let_in, refused) = (Mutex::new(let_in(dir)), Mutex::new(refusals(dir)));
+        Ok(Self { client, policy, trust, admitted: Mutex::default(), let_in, refused })
     }
 
     /// Fetches the charter's files, and decides anew what was admitted if they changed anything.
@@ -227,6 +253,8 @@ impl Gate {
     pub(crate) async fn admit(&self, manifest: &Manifest) -> Result<Certified, AttemptFailure> {
         let facts = Facts::of(manifest);
         let workload = facts.workload();
+        // What the owner does not allow is not worth another byte.
+        self.policy.takes(&facts).map_err(|refusal| self.refuse(manifest, workload, &refusal))?;
         let unavailable = |what: &str, error: &dyn std::fmt::Display| {
             AttemptFailureKind::BlobUnavailable.because(format!("cannot fetch {what} of {}: {error}", workload.short()))
         };
@@ -240,15 +268,25 @@ impl Gate {
         let trusted = trust.trusted().ok_or_else(|| {
             AttemptFailureKind::Uncertified.because("the pool has not shown its charter to this device yet".into())
         })?;
-        let certified = decide(trusted, clock::now(), &facts, &envelopes, &self.policy).map_err(|e| refused(&e))?;
+        let certified = decide(trusted, clock::now(), &facts, &envelopes, &self.policy)
+            .map_err(|refusal| self.refuse(manifest, workload, &refusal))?;
         let admitted = Admitted { name: manifest.name.clone(), facts, envelopes, until: certified.until };
         // Under the lock of the trust: a refresh in between would not have seen it.
         self.admitted().insert(workload, admitted);
         let by = certified.by.iter().map(|steward| steward.name.clone()).collect();
         let (name, until_ms) = (manifest.name.clone(), certified.until.0);
         let entry = CertifiedView { workload: workload.to_string(), name, by, until_ms };
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).forget(&entry.workload);
         self.let_in.lock().unwrap_or_else(PoisonError::into_inner).note(entry);
         Ok(certified)
+    }
+
+    /// The refusal as it goes to the pool; noted as it is told to the owner.
+    fn refuse(&self, manifest: &Manifest, workload: Digest, refusal: &Uncertified) -> AttemptFailure {
+        let (workload, name) = (workload.to_string(), manifest.name.clone());
+        let entry = RefusedView { workload, name, why: refusal.to_owner(), at_ms: clock::now().0 };
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).note(entry);
+        refused(refusal)
     }
 
     /// Whether an admitted workload may still run at this moment: cheap, for each task.

@@ -2,25 +2,22 @@
 //! old files, and shows another charter. Nothing starts, and nothing is even fetched.
 
 use super::cache::BlobCache;
-use super::gate::Gate;
-use super::tests::{Answer, Server, answer};
+use super::choices::Choices;
+use super::gate::{self, Gate};
+use super::home::Membership;
+use super::jails::Jails;
+use super::testing::server::{Answer, Server, answer};
+use super::testing::stewards::Stewards;
 use super::workshop::{Equipment, Workshop};
-use caii_governance::{Founding, Repository, Signer as _, SoftwareKey};
 use caii_model::{
-    AttemptFailure, AttemptFailureKind, Bytes, DataTier, Digest, Limits, Manifest, Millis, Region, RuntimeClass,
-    RuntimeVersion, Scope, UseCategory,
+    AttemptFailure, AttemptFailureKind, Bytes, DataTier, Digest, Limits, Manifest, Millis, RuntimeClass, Scope,
+    UseCategory,
 };
-use caii_sandbox::Priority;
-use caii_trust::{
-    Body, Certification, Charter, Envelope, LocalPolicy, Mandate, PAYLOAD_TYPE, RevocationStatement, Revocations,
-    Revoked, Steward,
-};
+use caii_sandbox::{JailPolicy, Priority};
+use caii_trust::Envelope;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use tempfile::TempDir;
-
-const YEAR: Millis = Millis(365 * 24 * 3_600_000);
 
 /// What the pool serves; tests change it.
 #[derive(Clone, Default)]
@@ -39,86 +36,6 @@ impl Shown {
         let parts: Vec<Vec<u8>> = envelopes.iter().map(Envelope::to_json).collect();
         let path = format!("workloads/{}/certificates", manifest().digest().hex());
         self.set(path, [b"[".as_slice(), &parts.join(b",".as_slice()), b"]"].concat());
-    }
-}
-
-/// alice, bob and carol, two of whom certify.
-struct Stewards {
-    dir: TempDir,
-    repository: Repository,
-    keys: [SoftwareKey; 3],
-    online: SoftwareKey,
-}
-
-impl Stewards {
-    fn new() -> Self {
-        let keys = ["alice", "bob", "carol"].map(|name| SoftwareKey::generate(name).unwrap());
-        let online = SoftwareKey::generate("online").unwrap();
-        let names: Vec<String> = keys.iter().map(|key| key.name.clone()).collect();
-        let steward = |key: &SoftwareKey| Steward { name: key.name.clone(), body: "lab".into(), key: key.public() };
-        let charter = Charter {
-            id: Digest([0; 32]),
-            name: "a test".into(),
-            bodies: vec![Body { name: "lab".into(), about: String::new() }],
-            stewards: keys.iter().map(steward).collect(),
-            certify: vec![Mandate { region: Region::any(), threshold: 2, stewards: names.clone() }],
-            revoke: names,
-            runtime_min: RuntimeVersion([1, 0, 0]),
-            certification_valid_max: YEAR,
-            revoked: Revocations::new(),
-        };
-        let dir = tempfile::tempdir().unwrap();
-        let expires = crate::clock::now() + YEAR;
-        let founding = Founding { charter, threshold: 2, online: online.public(), expires };
-        let repository = Repository::init(dir.path(), &founding).unwrap();
-        repository.sign(&keys[0]).unwrap();
-        repository.sign(&keys[1]).unwrap();
-        let stewards = Self { dir, repository, keys, online };
-        stewards.refresh();
-        stewards
-    }
-
-    fn refresh(&self) {
-        self.repository.refresh(&self.online, crate::clock::now(), Millis(3_600_000)).unwrap();
-    }
-
-    fn files(&self) -> Vec<u8> {
-        self.repository.files().unwrap().to_json()
-    }
-
-    fn signed(&self, payload: Vec<u8>, by: usize) -> Envelope {
-        let mut envelope = Envelope::unsigned(PAYLOAD_TYPE, payload);
-        let signature = self.keys[by].sign(&envelope.signed_bytes()).unwrap();
-        envelope.add(self.keys[by].public().id(), signature);
-        envelope
-    }
-
-    fn certified(&self, by: usize) -> Envelope {
-        let manifest = manifest();
-        let now = crate::clock::now();
-        let certification = Certification {
-            workload: manifest.digest(),
-            name: manifest.name.clone(),
-            charter: self.repository.pin(),
-            runtime: manifest.runtime,
-            meter: manifest.meter,
-            limits: manifest.limits,
-            uses: [UseCategory::Embedding].into(),
-            data_tiers: [DataTier::Public].into(),
-            regions: [Region::any()].into(),
-            issued: now,
-            expires: now + Millis(3_600_000),
-            build: None,
-        };
-        self.signed(certification.to_json(), by)
-    }
-
-    fn revoke(&self, by: usize) {
-        let why = "it leaks".into();
-        let what = Revoked::Workload(manifest().digest());
-        let statement = RevocationStatement { what, charter: self.repository.pin(), issued: crate::clock::now(), why };
-        self.repository.add_revocation(&self.signed(statement.to_json(), by)).unwrap();
-        self.refresh();
     }
 }
 
@@ -150,8 +67,12 @@ async fn server(shown: &Shown) -> Server {
 }
 
 fn gate(server: &Server, dir: &Path, charter: Digest) -> Arc<Gate> {
-    let policy = LocalPolicy::open(Region::any(), super::runtime_version());
-    Arc::new(Gate::open(dir, charter, policy, Arc::new(server.client())).unwrap())
+    choosy(server, dir, charter, &Choices::default())
+}
+
+/// The gate of a contributor who chose.
+fn choosy(server: &Server, dir: &Path, charter: Digest, choices: &Choices) -> Arc<Gate> {
+    Arc::new(Gate::open(dir, charter, choices.policy(), Arc::new(server.client())).unwrap())
 }
 
 /// What a device that sees this does with the workload; and whether it asked for its program.
@@ -164,6 +85,7 @@ async fn prepared(server: &Server, dir: &Path, charter: Digest) -> (AttemptFailu
         priority: Priority::Normal,
         slots: 1,
         gate: gate(server, &dir.join("charter"), charter),
+        jails: Jails::open(dir, JailPolicy::REQUIRE, Arc::new(|_| ())),
         device_secret: caii_sandbox::DeviceSecret::new([7; 32]),
     });
     let failure = workshop.prepare(manifest().digest(), &|_, _| ()).await.unwrap_err();
@@ -173,10 +95,10 @@ async fn prepared(server: &Server, dir: &Path, charter: Digest) -> (AttemptFailu
 
 #[tokio::test]
 async fn every_key_but_one_of_those_that_it_takes_starts_nothing() {
-    let (stewards, shown) = (Stewards::new(), Shown::default());
+    let (stewards, shown) = (Stewards::new(manifest()), Shown::default());
     let server = server(&shown).await;
     shown.files(stewards.files());
-    let (once, foreign) = (stewards.certified(1), Stewards::new());
+    let (once, foreign) = (stewards.certified(1), Stewards::new(manifest()));
     let mut doubled = once.clone();
     doubled.signatures.push(once.signatures[0].clone());
     for (envelopes, words) in [
@@ -203,7 +125,7 @@ async fn every_key_but_one_of_those_that_it_takes_starts_nothing() {
 
 #[tokio::test]
 async fn another_charter_is_not_believed() {
-    let (stewards, theirs, shown) = (Stewards::new(), Stewards::new(), Shown::default());
+    let (stewards, theirs, shown) = (Stewards::new(manifest()), Stewards::new(manifest()), Shown::default());
     let server = server(&shown).await;
     shown.files(theirs.files());
     shown.certificates(&[theirs.certified(0), theirs.certified(1)]);
@@ -215,7 +137,7 @@ async fn another_charter_is_not_believed() {
 
 #[tokio::test]
 async fn old_files_do_not_bring_back_what_was_revoked() {
-    let (stewards, shown) = (Stewards::new(), Shown::default());
+    let (stewards, shown) = (Stewards::new(manifest()), Shown::default());
     let server = server(&shown).await;
     let old = stewards.files();
     shown.files(old.clone());
@@ -241,12 +163,12 @@ async fn old_files_do_not_bring_back_what_was_revoked() {
     let (failure, asked) = prepared(&server, dir.path(), stewards.repository.pin()).await;
     assert_eq!((failure.kind, asked), (AttemptFailureKind::Uncertified, false));
     assert!(failure.detail.contains("carol revoked the workload"), "{}", failure.detail);
-    drop(stewards.dir);
+    drop(stewards);
 }
 
 #[tokio::test]
 async fn files_that_are_not_kept_fresh_let_nothing_in() {
-    let (stewards, shown) = (Stewards::new(), Shown::default());
+    let (stewards, shown) = (Stewards::new(manifest()), Shown::default());
     let server = server(&shown).await;
     let now = crate::clock::now();
     stewards.repository.refresh(&stewards.online, now, Millis(1)).unwrap();
@@ -259,4 +181,88 @@ async fn files_that_are_not_kept_fresh_let_nothing_in() {
     let (failure, asked) = prepared(&server, dir.path(), stewards.repository.pin()).await;
     assert_eq!((failure.kind, asked), (AttemptFailureKind::Uncertified, false));
     assert!(failure.detail.contains("has expired"), "{}", failure.detail);
+}
+
+#[tokio::test]
+async fn what_its_owner_does_not_allow_is_refused_before_anything_but_the_manifest_is_fetched() {
+    let (stewards, shown) = (Stewards::new(manifest()), Shown::default());
+    let server = server(&shown).await;
+    shown.files(stewards.files());
+    shown.certificates(&[stewards.certified(0), stewards.certified(1)]);
+    let pin = stewards.repository.pin();
+    let limit = |change: fn(&mut Choices)| {
+        let mut choices = Choices::default();
+        change(&mut choices);
+        choices
+    };
+    for (choices, words) in [
+        (limit(|c| c.memory_max_mib = Some(511)), "limit of 511 MiB of memory is below the workload's 512 MiB"),
+        (limit(|c| c.output_per_item_max_mib = Some(3)), "limit of 3 MiB of output per item is below"),
+        (limit(|c| c.wall_per_item_max_seconds = Some(119)), "limit of 119 s per item is below the workload's 120 s"),
+        (limit(|c| c.fuel_per_item_max = Some(5)), "limit of 5 units of fuel per item is below"),
+        (limit(|c| c.fuel_init_max = Some(5)), "limit of 5 units of fuel for the initialiser is below"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let device = choosy(&server, dir.path(), pin, &choices);
+        let failure = device.admit(&manifest()).await.unwrap_err();
+        assert_eq!(failure.kind, AttemptFailureKind::Uncertified);
+        assert!(failure.detail.contains(&format!("refuses it: its owner's {words}")), "{}", failure.detail);
+        device.still(manifest().digest()).unwrap_err();
+        let lines = trust(dir.path(), pin);
+        assert!(
+            lines.iter().any(|l| l.starts_with("Refused on ") && l.contains(&format!("your {words}"))),
+            "{lines:?}"
+        );
+    }
+    assert!(!server.asked(), "neither certificates nor the charter were worth asking for");
+    // Of uses, data and places only what was certified tells.
+    for (choices, words) in [
+        (limit(|c| c.uses = Some([UseCategory::Translation].into())), "certified it for embedding, which this device"),
+        (limit(|c| c.data_tiers = Some([DataTier::Internal].into())), "certified it for data of t0, which this device"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let failure = choosy(&server, dir.path(), pin, &choices).admit(&manifest()).await.unwrap_err();
+        assert!(failure.detail.contains(words), "{}", failure.detail);
+    }
+    // Once the owner allows it, it runs, and the refusal is forgotten.
+    let dir = tempfile::tempdir().unwrap();
+    let strict = limit(|c| c.memory_max_mib = Some(511));
+    choosy(&server, dir.path(), pin, &strict).admit(&manifest()).await.unwrap_err();
+    let enough = limit(|c| c.memory_max_mib = Some(512));
+    choosy(&server, dir.path(), pin, &enough).admit(&manifest()).await.unwrap();
+    let lines = trust(dir.path(), pin);
+    assert!(!lines.iter().any(|line| line.starts_with("Refused")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with("Let in: m")), "{lines:?}");
+}
+
+/// What the device of this directory tells its owner.
+fn trust(dir: &Path, charter: Digest) -> Vec<String> {
+    let membership = Membership {
+        addresses: vec![],
+        certificate: Digest([0; 32]),
+        pool: caii_model::PoolId([0; 8]),
+        pool_public_key: [0; 32],
+        charter,
+    };
+    gate::view(dir, &membership, Choices::default(), vec![]).unwrap().lines()
+}
+
+#[tokio::test]
+async fn a_device_that_says_where_it_is_is_ruled_by_the_mandate_of_that_place() {
+    let (stewards, shown) = (Stewards::ruling(manifest(), &[("any", 2), ("eu", 3)]), Shown::default());
+    let server = server(&shown).await;
+    shown.files(stewards.files());
+    shown.certificates(&[stewards.certified(0), stewards.certified(1)]);
+    let pin = stewards.repository.pin();
+    let admitted = |region: Option<&str>| {
+        let choices = Choices { region: region.map(|name| name.parse().unwrap()), ..Choices::default() };
+        let (dir, server) = (tempfile::tempdir().unwrap(), &server);
+        async move { choosy(server, dir.path(), pin, &choices).admit(&manifest()).await }
+    };
+    admitted(None).await.unwrap();
+    admitted(Some("us")).await.unwrap();
+    let failure = admitted(Some("eu")).await.unwrap_err();
+    assert!(failure.detail.contains("1 of 3 keys is missing for the region eu"), "{}", failure.detail);
+    shown.certificates(&[stewards.certified(0), stewards.certified(1), stewards.certified(2)]);
+    admitted(Some("eu")).await.unwrap();
 }

@@ -8,34 +8,46 @@
 //! which lease to work on.
 
 mod cache;
+mod choices;
 mod client;
 mod driver;
 mod event;
 mod gate;
 mod home;
+mod jails;
+mod notes;
+mod wiped;
 mod workshop;
 
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
+mod testing {
+    pub(super) mod server;
+    pub(super) mod stewards;
+}
+#[cfg(test)]
 mod tests;
 
+pub use choices::{Choices, ChoicesError, weak_layer};
 pub use driver::DriverError;
 pub use event::AgentEvent;
-pub use gate::{CertifiedView, TrustView};
+pub use gate::{CertifiedView, RefusedView, TrustView};
 pub use home::HomeError;
+pub use jails::{JailStageView, JailView, LayerStateView, LayerView};
 
 use cache::BlobCache;
 use caii_agent::{Agent, Config, ExitReason};
-use caii_model::{Bytes, Digest, Millis, PoolId, Refusal, Region, RuntimeVersion};
+use caii_model::{Bytes, Digest, Millis, PoolId, Refusal, RuntimeVersion};
 use caii_sandbox::DeviceSecret;
 use caii_sandbox::Priority;
-use caii_trust::{LocalPolicy, SigningKey};
+use caii_trust::SigningKey;
 use caii_wire::{JoinTicket, TicketError};
 use client::{CallError, PoolClient};
 use driver::{Driver, Events};
 use gate::Gate;
 use home::{Home, Membership};
+use jails::Jails;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -70,8 +82,8 @@ pub struct AgentOptions {
     pub cache_limit: Bytes,
     /// How long running tasks may go on after a request to stop.
     pub stop_grace: Millis,
-    /// What the owner allows of what stewards certify.
-    pub policy: LocalPolicy,
+    /// What the owner chooses. Where it says nothing, `agent.toml` in the directory does.
+    pub choices: Choices,
 }
 
 impl AgentOptions {
@@ -86,7 +98,7 @@ impl AgentOptions {
             priority: Priority::Idle,
             cache_limit: Bytes(20_000_000_000),
             stop_grace: Millis(5_000),
-            policy: LocalPolicy::open(Region::any(), runtime_version()),
+            choices: Choices::default(),
         }
     }
 }
@@ -102,6 +114,9 @@ pub enum AgentError {
     /// Its directory cannot be used.
     #[error(transparent)]
     Home(#[from] HomeError),
+    /// What its owner chose is not acceptable.
+    #[error(transparent)]
+    Choices(#[from] ChoicesError),
     /// Its cache cannot be used.
     #[error("cannot use the cache in {}", path.display())]
     Cache {
@@ -194,12 +209,19 @@ pub async fn run(options: AgentOptions, events: impl Fn(AgentEvent) + Send + Syn
 /// # Errors
 /// See [`run`].
 pub async fn run_until(
-    options: AgentOptions,
+    mut options: AgentOptions,
     stop: &mut mpsc::Receiver<()>,
     events: impl Fn(AgentEvent) + Send + Sync + 'static,
 ) -> Result<(), AgentError> {
     let events: Events = Arc::new(events);
     let home = Home::open(&options.dir)?;
+    options.choices.check()?;
+    options.choices = options.choices.or(Choices::in_dir(home.path())?);
+    options.choices.note(home.path());
+    let chosen = options.choices.lines();
+    if !chosen.is_empty() {
+        events(AgentEvent::Chosen { lines: chosen });
+    }
     let key = home.identity()?;
     let mut ticket = options.ticket.as_deref().map(JoinTicket::decode).transpose()?;
     let remembered = home.membership()?;
@@ -291,7 +313,8 @@ async fn enrol(
 /// When it has joined no pool, or what it keeps cannot be read.
 pub fn trust(dir: &Path) -> Result<TrustView, AgentError> {
     let membership = home::membership_in(dir)?.ok_or_else(|| AgentError::NotJoined { dir: dir.to_owned() })?;
-    gate::view(&dir.join(CHARTER_DIR), &membership).map_err(AgentError::Charter)
+    let (choices, jails) = (Choices::in_force(dir)?, jails::noted(dir));
+    gate::view(&dir.join(CHARTER_DIR), &membership, choices, jails).map_err(AgentError::Charter)
 }
 
 async fn work(
@@ -309,7 +332,8 @@ async fn work(
     let client = Arc::new(PoolClient::new(membership, key.clone(), sessions).map_err(AgentError::Https)?);
     let mut config = Config::new(caii_sandbox::meter_id(), options.slots);
     config.stop_grace = options.stop_grace;
-    let gate = Gate::open(&home.path().join(CHARTER_DIR), membership.charter, options.policy.clone(), client.clone());
+    let policy = options.choices.policy();
+    let gate = Gate::open(&home.path().join(CHARTER_DIR), membership.charter, policy, client.clone());
     let gate = Arc::new(gate.map_err(AgentError::Charter)?);
     let workshop = Workshop::new(Equipment {
         client: client.clone(),
@@ -320,6 +344,7 @@ async fn work(
         priority: options.priority,
         slots: config.slots as usize,
         gate: gate.clone(),
+        jails: Jails::open(home.path(), options.choices.jail(), events.clone()),
     });
     let driver = Driver {
         pool: membership.pool,

@@ -3,9 +3,13 @@
 use super::cache::{BlobCache, FetchError, Pin, is_full};
 use super::client::PoolClient;
 use super::gate::Gate;
+use super::jails::Jails;
+use super::wiped::{self, Wiped};
 use bytes::Bytes;
-use caii_model::{AttemptFailure, AttemptFailureKind, Digest, ItemOutcome, Lease, Manifest, Millis, Scope, TaskReport};
-use caii_sandbox::{DeviceSecret, Priority, RunError, Runner, RunnerSpec, StartError, supported_meters};
+use caii_model::{AttemptFailure, AttemptFailureKind, Digest, Lease, Manifest, Millis, Scope, TaskReport};
+use caii_sandbox::{
+    DeviceSecret, JailLayers, Priority, RunError, Runner, RunnerSpec, StartError, TaskRun, supported_meters,
+};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::ffi::OsString;
@@ -14,6 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use zeroize::Zeroizing;
 
 /// A warm runner that nobody used for so long is ended: its memory is the owner's.
 const IDLE_MAX: Duration = Duration::from_secs(120);
@@ -37,6 +42,8 @@ pub(crate) struct Equipment {
     pub(crate) slots: usize,
     /// What may run at all.
     pub(crate) gate: Arc<Gate>,
+    /// What must confine it, and where that is noted.
+    pub(crate) jails: Arc<Jails>,
 }
 
 pub(crate) struct Workshop {
@@ -127,6 +134,7 @@ impl Workshop {
         let spec = RunnerSpec {
             output_per_task: OUTPUT_PER_TASK,
             priority: self.equipment.priority,
+            jail: self.equipment.jails.policy,
             ..RunnerSpec::new(command, args, manifest, pins[0].path(), blobs, images, secret)
         };
         let (runner, started) = self.start(&spec).await?;
@@ -157,18 +165,21 @@ impl Workshop {
             let detail = "the workload had to make room for another on this device".to_owned();
             return Err(AttemptFailureKind::GivenBack.because(detail));
         };
-        let items = split(&input, loaded.spec.manifest.scope, lease.input.records)?;
+        let mut items = split(&input, loaded.spec.manifest.scope, lease.input.records)?;
         drop(input);
         let mut runner = match self.take(lease.workload) {
             Some(runner) => runner,
             None => self.start(&loaded.spec).await?.0,
         };
         let (inputs, records): (Vec<Digest>, Vec<u32>) =
-            items.iter().map(|item| (Digest::of(&item.bytes), item.records)).unzip();
-        let run = runner.run(items.into_iter().map(|item| item.bytes).collect()).await.map_err(failure_of_run)?;
+            wiped::scrubbing(|| items.iter().map(|item| (Digest::of(&item.bytes), item.records)).unzip());
+        // The runner's side wipes them as this side would have.
+        let items = items.iter_mut().map(|item| std::mem::take(&mut *item.bytes)).collect();
+        let run = Zeroizing::new(runner.run(items).await.map_err(failure_of_run)?);
+        let jail = runner.jail();
         self.keep(lease.workload, runner);
         // Hashing and encoding megabytes would hold up everything else on this thread.
-        let sealed = tokio::task::spawn_blocking(move || seal(&inputs, &records, &run.outcomes, run.cpu, run.wall));
+        let sealed = tokio::task::spawn_blocking(move || wiped::scrubbing(|| seal(&inputs, &records, &run, jail)));
         sealed
             .await
             .map_err(|error| AttemptFailureKind::RunnerDied.because(format!("sealing the result failed: {error}")))
@@ -206,7 +217,13 @@ impl Workshop {
             (state.idle.len() >= self.equipment.slots).then(|| state.idle.remove(0))
         };
         drop(surplus);
-        Runner::start(spec.clone()).await.map_err(failure_of_start)
+        let started = Runner::start(spec.clone()).await;
+        match &started {
+            Ok((_, report)) => self.equipment.jails.started(&spec.manifest, report),
+            Err(StartError::Jail { report, .. }) => self.equipment.jails.refused(&spec.manifest, report),
+            Err(_) => {}
+        }
+        started.map_err(failure_of_start)
     }
 
     fn take(&self, workload: Digest) -> Option<Runner> {
@@ -254,7 +271,7 @@ impl Workshop {
 /// What one run of the program sees.
 #[derive(Debug, PartialEq, Eq)]
 struct Item {
-    bytes: Vec<u8>,
+    bytes: Wiped,
     records: u32,
 }
 
@@ -266,21 +283,22 @@ fn split(input: &[u8], scope: Scope, records: u32) -> Result<Vec<Item>, AttemptF
         return Err(AttemptFailureKind::MalformedResult.because(detail));
     }
     Ok(match scope {
-        Scope::Task => vec![Item { bytes: input.to_vec(), records }],
+        Scope::Task => vec![Item { bytes: input.to_vec().into(), records }],
         Scope::Item { records: 1 } => {
-            lines.iter().map(|line| Item { bytes: line[..line.len() - 1].to_vec(), records: 1 }).collect()
+            lines.iter().map(|line| Item { bytes: line[..line.len() - 1].to_vec().into(), records: 1 }).collect()
         }
         Scope::Item { records } => {
             let groups = lines.chunks(records.max(1) as usize);
-            groups.map(|group| Item { bytes: group.concat(), records: group.len() as u32 }).collect()
+            groups.map(|group| Item { bytes: group.concat().into(), records: group.len() as u32 }).collect()
         }
     })
 }
 
 /// The report and the encoded result of a finished task.
-fn seal(inputs: &[Digest], records: &[u32], outcomes: &[ItemOutcome], cpu: Duration, wall: Duration) -> Finished {
+fn seal(inputs: &[Digest], records: &[u32], run: &TaskRun, jail: JailLayers) -> Finished {
+    let outcomes = &run.outcomes;
     let failed = || outcomes.iter().zip(records).filter(|(outcome, _)| outcome.result.is_err());
-    let result = caii_wire::encode_task_result(outcomes);
+    let result = Wiped::new(caii_wire::encode_task_result(outcomes));
     let report = TaskReport {
         root: caii_trust::merkle::task_root(inputs.iter().copied().zip(outcomes)),
         result: Digest::of(&result),
@@ -289,10 +307,11 @@ fn seal(inputs: &[Digest], records: &[u32], outcomes: &[ItemOutcome], cpu: Durat
         items_failed: failed().count() as u32,
         records_failed: failed().map(|(_, records)| *records).sum(),
         fuel: caii_model::Fuel(outcomes.iter().fold(0, |sum, outcome| sum.saturating_add(outcome.fuel.0))),
-        cpu: Millis(cpu.as_millis() as u64),
-        wall: Millis(wall.as_millis() as u64),
+        cpu: Millis(run.cpu.as_millis() as u64),
+        wall: Millis(run.wall.as_millis() as u64),
+        jail,
     };
-    Finished { report, result: result.into() }
+    Finished { report, result: wiped::shared(result) }
 }
 
 fn failure_of_start(error: StartError) -> AttemptFailure {
@@ -364,11 +383,11 @@ impl Because for AttemptFailureKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use caii_model::{Fuel, ItemError};
+    use caii_model::{Fuel, ItemError, ItemOutcome};
 
     fn items(input: &str, scope: Scope, records: u32) -> Vec<(String, u32)> {
         let items = split(input.as_bytes(), scope, records).unwrap();
-        items.into_iter().map(|item| (String::from_utf8(item.bytes).unwrap(), item.records)).collect()
+        items.into_iter().map(|item| (String::from_utf8(item.bytes.to_vec()).unwrap(), item.records)).collect()
     }
 
     #[test]
@@ -390,12 +409,14 @@ mod tests {
     #[test]
     fn a_report_counts_what_failed_and_names_its_result() {
         let outcome = |result| ItemOutcome { result, fuel: Fuel(7), stderr: b"e".to_vec() };
-        let outcomes = [outcome(Ok(b"out".to_vec())), outcome(Err(ItemError::Exit(3)))];
+        let outcomes = vec![outcome(Ok(b"out".to_vec())), outcome(Err(ItemError::Exit(3)))];
+        let (cpu, wall) = (Duration::from_millis(5), Duration::from_millis(9));
+        let (run, jail) = (TaskRun { outcomes: outcomes.clone(), cpu, wall }, JailLayers(7));
         let inputs = [Digest::of(b"x\ny\n"), Digest::of(b"z\n")];
-        let finished = seal(&inputs, &[2, 1], &outcomes, Duration::from_millis(5), Duration::from_millis(9));
+        let finished = seal(&inputs, &[2, 1], &run, jail);
         let report = finished.report;
         assert_eq!((report.items, report.items_failed, report.records_failed, report.fuel), (2, 1, 1, Fuel(14)));
-        assert_eq!((report.cpu, report.wall), (Millis(5), Millis(9)));
+        assert_eq!((report.cpu, report.wall, report.jail), (Millis(5), Millis(9), jail));
         assert_eq!(report.result, Digest::of(&finished.result));
         assert_eq!(caii_wire::decode_task_result(&finished.result).unwrap(), outcomes);
         assert_eq!(report.root, caii_trust::merkle::task_root(inputs.into_iter().zip(&outcomes)));

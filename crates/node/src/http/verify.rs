@@ -102,7 +102,7 @@ fn items(input: &[u8], scope: Scope) -> Vec<Item> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use caii_model::{ItemError, Limits, MeterId, Millis, RuntimeClass};
+    use caii_model::{ItemError, JailLayers, Limits, MeterId, Millis, RuntimeClass};
 
     fn manifest(scope: Scope) -> Manifest {
         Manifest {
@@ -135,6 +135,7 @@ mod tests {
             fuel: Fuel(5 * outcomes.len() as u64),
             cpu: Millis(1),
             wall: Millis(1),
+            jail: JailLayers::ALL,
         }
     }
 

@@ -2,8 +2,8 @@
 
 use caii_governance::{Signer as _, SoftwareKey};
 use caii_model::{
-    DeviceId, Digest, ExchangeRequest, Fuel, ItemError, ItemOutcome, Lease, Millis, PoolId, Report, SessionId,
-    SignedLease, TaskReport, Timestamp, TrapKind,
+    DeviceId, Digest, ExchangeRequest, Fuel, ItemError, ItemOutcome, JailLayers, Lease, Millis, PoolId, Report,
+    SessionId, SignedLease, TaskReport, Timestamp, TrapKind,
 };
 use caii_node::pool::{Pool, PoolAddresses, PoolConfig, PoolOptions};
 use caii_trust::{PAYLOAD_TYPE, RevocationStatement, Revoked, SigningKey, domain};
@@ -344,6 +344,7 @@ impl Line {
             fuel: Fuel(outcomes.iter().map(|outcome| outcome.fuel.0).sum()),
             cpu: Millis(1),
             wall: Millis(1),
+            jail: JailLayers::ALL,
         };
         (report, encoded)
     }

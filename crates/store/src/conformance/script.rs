@@ -361,6 +361,7 @@ fn settled(random: &mut Random, at: Timestamp) -> Settled {
         fuel: Fuel(random.number()),
         cpu: Millis(random.number()),
         wall: Millis(random.number()),
+        jail: JailLayers(random.next() as u32),
     };
     Settled { device: DeviceId(random.bytes()), report, at }
 }

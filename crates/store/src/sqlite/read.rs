@@ -110,7 +110,8 @@ pub(super) fn attempts(db: &Connection, job: JobId, limit: usize) -> Result<Vec<
 }
 
 pub(super) fn settled(db: &Connection, job: JobId) -> Result<Vec<(TaskIndex, Settled)>, Fault> {
-    let sql = "SELECT task, device, root, result, size, items, items_failed, records_failed, fuel, cpu_ms, wall_ms, at
+    let sql =
+        "SELECT task, device, root, result, size, items, items_failed, records_failed, fuel, cpu_ms, wall_ms, jail, at
                FROM settled WHERE job = ?1 ORDER BY task";
     all(db, sql, [number(job.0)], |columns| {
         let (task, device) = (TaskIndex(columns.next()?), DeviceId(columns.next()?));
@@ -124,6 +125,7 @@ pub(super) fn settled(db: &Connection, job: JobId) -> Result<Vec<(TaskIndex, Set
             fuel: Fuel(columns.number()?),
             cpu: Millis(columns.number()?),
             wall: Millis(columns.number()?),
+            jail: JailLayers(columns.next()?),
         };
         Ok((task, Settled { device, report, at: columns.time()? }))
     })

@@ -3,7 +3,7 @@ use crate::MemoryStore;
 use crate::conformance::script::{Random, Script};
 use crate::conformance::{History, SEEDS_FEW, STEPS, check};
 use caii_coordinator::Catalog;
-use caii_model::Digest;
+use caii_model::{Digest, JailLayers, JobId, Millis, Timestamp};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -332,9 +332,29 @@ fn a_newer_schema_is_refused_and_older_ones_are_brought_up() {
     }
 }
 
+/// Results that were accepted before devices said what confines their programs.
+#[test]
+fn results_of_the_first_schema_are_read_as_saying_nothing_of_a_jail() {
+    let directory = directory();
+    let path = directory.path().join("pool.db");
+    let mut db = connect(&path, BUSY_MAX, migrate::check_mark).unwrap();
+    migrate::migrate_to(&mut db, &path, &migrate::MIGRATIONS[..1]).unwrap();
+    db.execute_batch(
+        "PRAGMA foreign_keys = OFF;
+         INSERT INTO settled VALUES (1, 0, zeroblob(8), zeroblob(32), zeroblob(32), 1, 2, 0, 0, 3, 4, 5, 6);",
+    )
+    .unwrap();
+    drop(db);
+    let mut store = SqliteStore::open(&path).unwrap();
+    let settled = store.settled(JobId(1)).unwrap();
+    let report = settled[0].1.report;
+    assert_eq!((report.items, report.wall, report.jail), (2, Millis(5), JailLayers::NONE));
+    assert_eq!(settled[0].1.at, Timestamp(6));
+}
+
 /// Databases out there have gone through these texts: add a migration, never edit one.
 #[test]
 fn released_migrations_are_not_edited() {
     let digests: Vec<_> = migrate::MIGRATIONS.iter().map(|sql| Digest::of(sql.as_bytes()).short()).collect();
-    assert_eq!(digests, ["8bc0aada6af2"]);
+    assert_eq!(digests, ["8bc0aada6af2", "23e85d0467fa"]);
 }

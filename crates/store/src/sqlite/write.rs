@@ -203,7 +203,7 @@ fn task_settled(db: &Connection, task: TaskId, settled: &Settled) -> Result<(), 
     let report = &settled.report;
     run(
         db,
-        "INSERT INTO settled VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        "INSERT INTO settled VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         params![
             id(task.job.0)?,
             task.index.0,
@@ -218,6 +218,7 @@ fn task_settled(db: &Connection, task: TaskId, settled: &Settled) -> Result<(), 
             number(report.cpu.0),
             number(report.wall.0),
             number(settled.at.0),
+            report.jail.0,
         ],
     )
 }

@@ -11,7 +11,7 @@ use crate::views::{ExplainView, JobCreate, JobError, JobView, List, TotalsView};
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use caii_coordinator::{Attempt, Coordinator, Input, JobRecord, Phase, Reply, Totals};
+use caii_coordinator::{Attempt, Coordinator, Input, JobRecord, Phase, Reply, Totals, tell_jails};
 use caii_model::{Ending, InputFormat, JobId, JobKind, JobSpec, Millis, Refusal, TaskIndex};
 use caii_store::{JobQuery, Store, StoreError};
 use serde::Deserialize;
@@ -19,6 +19,8 @@ use serde::Deserialize;
 const DEADLINE: Millis = Millis(24 * 3_600_000);
 /// Attempts that the explanation of an ended job goes into.
 const ATTEMPTS_TOLD: usize = 10;
+/// Results that are looked through to explain an ended job.
+const SETTLED_TOLD: u32 = 10_000;
 
 fn totals_view(totals: &Totals) -> TotalsView {
     TotalsView {
@@ -209,7 +211,12 @@ pub(crate) async fn explain(
         if record.end.is_none() {
             return Ok(Some(coordinator.explain_job(job, now())));
         }
-        Ok::<_, StoreError>(Some(explain_ended(&record, &store.attempts(job, ATTEMPTS_TOLD)?)))
+        let mut lines = explain_ended(&record, &store.attempts(job, ATTEMPTS_TOLD)?);
+        if record.end.as_ref().is_some_and(|end| end.totals.tasks_settled <= SETTLED_TOLD) {
+            let settled = store.settled(job)?;
+            lines.extend(tell_jails(settled.iter().map(|(_, settled)| settled), |device| device.to_string()));
+        }
+        Ok::<_, StoreError>(Some(lines))
     };
     let lines = pool.handle.read(read).await?.map_err(|error| ApiError::internal("explain a job", &error))?;
     let lines = lines.ok_or(Refusal::JobUnknown(job))?;

@@ -4,7 +4,7 @@
 //! An order is a length (u32, little endian) and an item, which is run several times as one task.
 
 use caii_model::{BlobRef, Bytes, Digest, Fuel, Limits, Manifest, Millis, RuntimeClass, Scope};
-use caii_sandbox::{DeviceSecret, Priority, Runner, RunnerSpec, meter_id};
+use caii_sandbox::{DeviceSecret, JailLayer, JailPolicy, Priority, Runner, RunnerSpec, meter_id};
 use std::error::Error;
 use std::io::Write as _;
 use std::path::Path;
@@ -13,7 +13,8 @@ use zeroize::{Zeroize as _, Zeroizing};
 /// Times that an item is run in its task.
 const REPEATED: usize = 20;
 
-pub(crate) fn main(directory: &Path) -> Result<(), Box<dyn Error>> {
+/// `without` are layers that its runner leaves open.
+pub(crate) fn main(directory: &Path, without: &[JailLayer]) -> Result<(), Box<dyn Error>> {
     let program = std::fs::read(directory.join("program"))?;
     let blob = std::fs::read(directory.join("blob"))?;
     let manifest = Manifest {
@@ -36,7 +37,7 @@ pub(crate) fn main(directory: &Path) -> Result<(), Box<dyn Error>> {
     };
     let mut spec = RunnerSpec::new(
         std::env::current_exe()?,
-        vec![],
+        without.iter().map(|layer| format!("without={layer}").into()).collect(),
         manifest,
         directory.join("program"),
         vec![("blob".into(), directory.join("blob"))],
@@ -44,6 +45,7 @@ pub(crate) fn main(directory: &Path) -> Result<(), Box<dyn Error>> {
         DeviceSecret::new([5; 32]),
     );
     spec.priority = Priority::Normal;
+    spec.jail = JailPolicy { may_lack: without.iter().copied().collect() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut runner = runtime.block_on(Runner::start(spec))?.0;
     say(&format!("runner {}", runner.pid()))?;

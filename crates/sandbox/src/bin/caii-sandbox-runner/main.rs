@@ -11,18 +11,11 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let mut harness = Harness::default();
+    let mut agent = None;
     for argument in std::env::args().skip(1) {
         let (name, value) = argument.split_once('=').unwrap_or((&argument, ""));
         match name {
-            "agent" => {
-                return match agent::main(value.as_ref()) {
-                    Ok(()) => ExitCode::SUCCESS,
-                    Err(error) => {
-                        eprintln!("agent: {error}");
-                        ExitCode::FAILURE
-                    }
-                };
-            }
+            "agent" => agent = Some(value.to_owned()),
             "as-user" => attempts::become_user(),
             "without" => harness.omitted.extend(JailLayer::named(value)),
             "running" => harness.while_running = Some(attempts::while_running),
@@ -32,6 +25,15 @@ fn main() -> ExitCode {
                 return ExitCode::FAILURE;
             }
         }
+    }
+    if let Some(directory) = agent {
+        return match agent::main(directory.as_ref(), &harness.omitted) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("agent: {error}");
+                ExitCode::FAILURE
+            }
+        };
     }
     match std::env::args().len() {
         1 => caii_sandbox::runner_main(),
