@@ -266,6 +266,7 @@ impl Pool {
             workload: self.workload,
             input: Some(self.file(owner)),
             records_per_task: None,
+            verification: Verification::Off,
             deadline: Timestamp(self.now + 24 * 3_600_000),
         }
     }

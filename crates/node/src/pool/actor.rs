@@ -630,6 +630,7 @@ mod tests {
             workload,
             input: Some(file.id),
             records_per_task: None,
+            verification: Verification::Off,
             deadline: now() + Millis(3_600_000),
         };
         let Ok(Reply::Job(job)) = running.handle.ask(Input::JobSubmit(spec)).await else { panic!("no job") };
