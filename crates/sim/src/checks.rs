@@ -1,6 +1,7 @@
 //! What must hold of everything that happened, kept apart from the code that makes it happen.
 
 use crate::lies::Lies;
+use caii_coordinator::Step;
 use caii_coordinator::*;
 use caii_model::*;
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,6 +3,7 @@
 
 use crate::Mutation;
 use crate::world::{Answer, EPOCH, Event, Stage, TICK, World};
+use caii_coordinator::Step;
 use caii_coordinator::*;
 use caii_model::*;
 use caii_store::{Epoch, MemoryStore, Store};

@@ -438,11 +438,7 @@ fn checked(random: &mut Random, job: &mut OpenJob, at: Timestamp) -> Option<Chan
         3 => {
             let index = job.settled.swap_remove(random.below(job.settled.len() as u64) as usize);
             job.open.push(index);
-            Some(Change::TaskVoided(
-                task(index),
-                random.pick(&[VoidReason::Distrusted, VoidReason::Undecided]),
-                at,
-            ))
+            Some(Change::TaskVoided(task(index), random.pick(&[VoidReason::Distrusted, VoidReason::Undecided]), at))
         }
         4 => {
             let index = job.settled.swap_remove(random.below(job.settled.len() as u64) as usize);
