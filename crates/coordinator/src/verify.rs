@@ -487,6 +487,18 @@ impl Draft<'_> {
 
     /// Audits that no connected device may do are, after a while, run by the pool itself; under `spot` they are waived.
     pub(crate) fn attend_audits(&mut self) {
+        // What a job waits for may have been lost with another job of the same device.
+        let stuck = |job: &&crate::Job| {
+            job.ending.is_none()
+                && job.work.as_ref().is_some_and(|work| {
+                    work.open.is_empty()
+                        && !work.checks.open.is_empty()
+                        && work.checks.drawn.is_empty()
+                        && work.audits_under_way().next().is_none()
+                })
+        };
+        let stuck: Vec<JobId> = self.catalog().jobs.values().filter(stuck).map(|job| job.id).collect();
+        stuck.into_iter().for_each(|job| self.go_on(job));
         let (now, patience) = (self.now(), self.config().audit_patience);
         let coordinator = self.coordinator();
         let checking = |job: &&crate::Job| job.ending.is_none() && coordinator.presence.waiting.contains_key(&job.id);

@@ -41,6 +41,54 @@ impl Verification {
     }
 }
 
+impl std::fmt::Display for Verification {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::Spot => f.write_str("spot"),
+            Self::Audit { depth } => write!(f, "audit={depth}"),
+            Self::Quorum { results } => write!(f, "quorum={results}"),
+        }
+    }
+}
+
+/// A text that names no way to check results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoVerification;
+
+impl std::fmt::Display for NoVerification {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "use `spot`, `audit`, `audit=N` (N agreeing audits make a result final, 1 to {}) or `quorum=N` (N devices of \
+             different owners, 2 to {})",
+            Verification::DEPTH_MAX,
+            Verification::RESULTS_MAX
+        )
+    }
+}
+
+impl std::error::Error for NoVerification {}
+
+impl std::str::FromStr for Verification {
+    type Err = NoVerification;
+
+    /// What requesters and operators write. `off` is not among it: only synchronous requests go unchecked.
+    fn from_str(text: &str) -> Result<Self, NoVerification> {
+        let number = |text: &str| text.parse().map_err(|_| NoVerification);
+        let verification = match text.split_once('=') {
+            None if text == "spot" => Self::Spot,
+            None if text == "audit" => Self::Audit { depth: Self::DEPTH },
+            Some(("audit", depth)) => Self::Audit { depth: number(depth)? },
+            Some(("quorum", results)) => {
+                Self::Quorum { results: u8::try_from(number(results)?).map_err(|_| NoVerification)? }
+            }
+            _ => return Err(NoVerification),
+        };
+        if verification.is_valid() { Ok(verification) } else { Err(NoVerification) }
+    }
+}
+
 /// An item of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ItemId {
@@ -112,4 +160,37 @@ pub struct Conviction {
     pub as_auditor: bool,
     /// When.
     pub at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_write_is_read() {
+        for (text, expected) in [
+            ("spot", Verification::Spot),
+            ("audit", Verification::Audit { depth: 409 }),
+            ("audit=100", Verification::Audit { depth: 100 }),
+            ("quorum=2", Verification::Quorum { results: 2 }),
+        ] {
+            assert_eq!(text.parse(), Ok(expected));
+            assert_eq!(expected.to_string().parse(), Ok(expected));
+        }
+        for wrong in [
+            "",
+            "off",
+            "audit=0",
+            "audit=100001",
+            "audit=x",
+            "quorum",
+            "quorum=1",
+            "quorum=6",
+            "quorum=258",
+            "spot=1",
+            "Audit",
+        ] {
+            assert_eq!(wrong.parse::<Verification>(), Err(NoVerification), "{wrong}");
+        }
+    }
 }

@@ -72,6 +72,20 @@ pub struct AgentOptions {
     pub stop_grace: Millis,
     /// What the owner allows of what stewards certify.
     pub policy: LocalPolicy,
+    /// Falsifies results before the device commits to them. For demonstrations and tests of what a pool does about it.
+    #[doc(hidden)]
+    pub falsify: Option<Falsify>,
+}
+
+/// What a cheating contributor's agent does to an outcome.
+#[doc(hidden)]
+#[derive(Clone)]
+pub struct Falsify(pub Arc<dyn Fn(&mut caii_model::ItemOutcome) + Send + Sync>);
+
+impl std::fmt::Debug for Falsify {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Falsify")
+    }
 }
 
 impl AgentOptions {
@@ -87,6 +101,7 @@ impl AgentOptions {
             cache_limit: Bytes(20_000_000_000),
             stop_grace: Millis(5_000),
             policy: LocalPolicy::open(Region::any(), runtime_version()),
+            falsify: None,
         }
     }
 }
@@ -320,6 +335,7 @@ async fn work(
         priority: options.priority,
         slots: config.slots as usize,
         gate: gate.clone(),
+        falsify: options.falsify.clone(),
     });
     let driver = Driver {
         pool: membership.pool,

@@ -3,8 +3,9 @@
 use super::cache::{BlobCache, FetchError, Pin, is_full};
 use super::client::PoolClient;
 use super::gate::Gate;
+use crate::items::split;
 use bytes::Bytes;
-use caii_model::{AttemptFailure, AttemptFailureKind, Digest, ItemOutcome, Lease, Manifest, Millis, Scope, TaskReport};
+use caii_model::{AttemptFailure, AttemptFailureKind, Digest, ItemOutcome, Lease, Manifest, Millis, TaskReport};
 use caii_sandbox::{DeviceSecret, Priority, RunError, Runner, RunnerSpec, StartError, supported_meters};
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -37,6 +38,7 @@ pub(crate) struct Equipment {
     pub(crate) slots: usize,
     /// What may run at all.
     pub(crate) gate: Arc<Gate>,
+    pub(crate) falsify: Option<super::Falsify>,
 }
 
 pub(crate) struct Workshop {
@@ -157,7 +159,8 @@ impl Workshop {
             let detail = "the workload had to make room for another on this device".to_owned();
             return Err(AttemptFailureKind::GivenBack.because(detail));
         };
-        let items = split(&input, loaded.spec.manifest.scope, lease.input.records)?;
+        let items = split(&input, loaded.spec.manifest.scope, lease.input.records)
+            .map_err(|detail| AttemptFailureKind::MalformedResult.because(detail))?;
         drop(input);
         let mut runner = match self.take(lease.workload) {
             Some(runner) => runner,
@@ -165,8 +168,11 @@ impl Workshop {
         };
         let (inputs, records): (Vec<Digest>, Vec<u32>) =
             items.iter().map(|item| (Digest::of(&item.bytes), item.records)).unzip();
-        let run = runner.run(items.into_iter().map(|item| item.bytes).collect()).await.map_err(failure_of_run)?;
+        let mut run = runner.run(items.into_iter().map(|item| item.bytes).collect()).await.map_err(failure_of_run)?;
         self.keep(lease.workload, runner);
+        if let Some(falsify) = &self.equipment.falsify {
+            run.outcomes.iter_mut().for_each(|outcome| (falsify.0)(outcome));
+        }
         // Hashing and encoding megabytes would hold up everything else on this thread.
         let sealed = tokio::task::spawn_blocking(move || seal(&inputs, &records, &run.outcomes, run.cpu, run.wall));
         sealed
@@ -249,32 +255,6 @@ impl Workshop {
         // Nothing that is done under the lock can leave it half-done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What one run of the program sees.
-#[derive(Debug, PartialEq, Eq)]
-struct Item {
-    bytes: Vec<u8>,
-    records: u32,
-}
-
-/// Splits a task's input into items. Records are lines, each ended by a line feed.
-fn split(input: &[u8], scope: Scope, records: u32) -> Result<Vec<Item>, AttemptFailure> {
-    let lines: Vec<&[u8]> = input.split_inclusive(|byte| *byte == b'\n').collect();
-    if lines.len() != records as usize || input.last() != Some(&b'\n') {
-        let detail = format!("the input has {} lines, the lease says {records} records", lines.len());
-        return Err(AttemptFailureKind::MalformedResult.because(detail));
-    }
-    Ok(match scope {
-        Scope::Task => vec![Item { bytes: input.to_vec(), records }],
-        Scope::Item { records: 1 } => {
-            lines.iter().map(|line| Item { bytes: line[..line.len() - 1].to_vec(), records: 1 }).collect()
-        }
-        Scope::Item { records } => {
-            let groups = lines.chunks(records.max(1) as usize);
-            groups.map(|group| Item { bytes: group.concat(), records: group.len() as u32 }).collect()
-        }
-    })
 }
 
 /// The report and the encoded result of a finished task.
@@ -364,7 +344,7 @@ impl Because for AttemptFailureKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use caii_model::{Fuel, ItemError};
+    use caii_model::{Fuel, ItemError, Scope};
 
     fn items(input: &str, scope: Scope, records: u32) -> Vec<(String, u32)> {
         let items = split(input.as_bytes(), scope, records).unwrap();
