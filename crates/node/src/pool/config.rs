@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(PoolConfig::from_toml(sample).unwrap(), PoolConfig::default());
         // Each setting stands there, so that nobody has to look for it elsewhere.
         let shown: toml::Table = toml::from_str(sample).unwrap();
-        assert_eq!(shown.len(), 10);
+        assert_eq!(shown.len(), 12);
         assert_eq!(PoolConfig::from_toml("").unwrap(), PoolConfig::default());
     }
 
