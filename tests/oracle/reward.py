@@ -19,6 +19,7 @@ ENERGY_METHOD = {"none": 0, "rapl": 1, "emi": 2, "tdp": 3, "model": 4}
 VOID_REASON = {
     "late": 1, "job-ended": 2, "lease": 3, "malformed": 4, "meter": 5, "wrong": 6, "outvoted": 7, "distrusted": 8,
     "quarantined": 9,
+    "undecided": 10,
 }
 
 

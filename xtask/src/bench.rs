@@ -19,10 +19,11 @@ use std::time::Duration;
 /// A benchmark measures one row of the table or a few.
 type Benchmark = fn(&Processes) -> Result<Vec<Figure>, Failure>;
 
-const BENCHMARKS: [(&str, Benchmark); 6] = [
+const BENCHMARKS: [(&str, Benchmark); 7] = [
     ("P4", overhead::run),
     ("P5", sandbox),
     ("P6", inference::efficiency),
+    ("P9", cheats),
     ("P11", vanished::run),
     ("P14", install::run),
     ("P16", inference::short_requests),
@@ -70,6 +71,47 @@ pub(crate) fn bench(only: Option<&str>) -> Result<(), Failure> {
     println!();
     lines.iter().for_each(|line| println!("{line}"));
     if failures.is_empty() { Ok(()) } else { Err(Failure(failures.join("\n"))) }
+}
+
+/// P9: what cheats achieve, simulated by the rules that the coordinator follows.
+fn cheats(_: &Processes) -> Result<Vec<Figure>, Failure> {
+    let exe = attempt("finding the binary", std::env::current_exe())?;
+    let text = read(&mut Command::new(exe.with_file_name("examples").join("cheats")))?;
+    print!("{text}");
+    let value = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        number.ok_or_else(|| Failure(format!("the simulation does not say {name}")))
+    };
+    let peer = "2.8e-2 (quorum of two), 4.8e-2 (BOINC adaptive)";
+    let overhead = "118 (quorum of two), 8 (BOINC adaptive)";
+    Ok(vec![
+        Figure { name: "P9.error", value: value("P9.error:")?, decimals: 6, unit: "", bar: "1e-4", peer },
+        Figure {
+            name: "P9.overhead_calm",
+            value: value("P9.overhead_calm:")?,
+            decimals: 2,
+            unit: "%",
+            bar: "2",
+            peer: overhead,
+        },
+        Figure {
+            name: "P9.overhead_attack",
+            value: value("P9.overhead_attack:")?,
+            decimals: 1,
+            unit: "%",
+            bar: "10",
+            peer: overhead,
+        },
+        Figure {
+            name: "P9.false_accusations",
+            value: value("P9.false_accusations:")?,
+            decimals: 0,
+            unit: "",
+            bar: "0",
+            peer: "9e-6 an audit (VeriLLM)",
+        },
+    ])
 }
 
 /// P5: the sandbox measures itself.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What a pure crate may depend on. Everything here computes and does nothing else.
-const PURE: [(&str, &[&str]); 9] = [
+const PURE: [(&str, &[&str]); 10] = [
     ("model", &["sha2"]),
     // What stewards sign is JSON (DSSE, in-toto), and the gate has to read it; `serde_json` and `base64` only compute.
     ("trust", &["caii-model", "base64", "ed25519-dalek", "serde", "serde_json", "sha2", "thiserror"]),
@@ -15,9 +15,10 @@ const PURE: [(&str, &[&str]); 9] = [
     // A tariff is proposed and published as JSON.
     ("ledger", &["caii-model", "serde", "serde_json"]),
     ("payout", &["caii-ledger", "caii-model", "caii-trust", "quick-xml", "thiserror"]),
-    ("coordinator", &["caii-model", "caii-trust"]),
+    ("verify", &["caii-model", "sha2"]),
+    ("coordinator", &["caii-model", "caii-trust", "caii-verify"]),
     ("agent", &["caii-model"]),
-    ("sim", &["caii-model", "caii-trust", "caii-coordinator", "caii-agent", "caii-store"]),
+    ("sim", &["caii-model", "caii-trust", "caii-coordinator", "caii-agent", "caii-store", "caii-verify"]),
 ];
 
 const LINES_MAX: usize = 900;

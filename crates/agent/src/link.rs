@@ -218,7 +218,9 @@ impl Link {
                 self.correct(now, entropy, config, refusal);
             }
             Refusal::SessionSuperseded => return Verdict::Superseded,
-            Refusal::DeviceUnknown(_) | Refusal::MeterForeign { .. } => return Verdict::Fatal,
+            Refusal::DeviceUnknown(_) | Refusal::DeviceConvicted(_) | Refusal::MeterForeign { .. } => {
+                return Verdict::Fatal;
+            }
             _ => self.fail(now, entropy, config, refusal.to_string()),
         }
         Verdict::GoOn

@@ -1,9 +1,10 @@
 //! Everything that can change durably. Replaying changes in order gives the live state.
 
 use caii_model::{
-    AttemptFailure, Device, DeviceId, Digest, Ending, FileId, FileMeta, JobId, JobSpec, Key, KeyId, LeaseId, Manifest,
-    Model, Prepared, Settled, TaskId, Ticket, TicketId, Timestamp,
+    AttemptFailure, CheckEvent, Conviction, Device, DeviceId, Digest, Ending, FileId, FileMeta, JobId, JobSpec, Key,
+    KeyId, LeaseId, Manifest, Model, Prepared, Settled, TaskId, Ticket, TicketId, Timestamp, VoidReason,
 };
+use caii_verify::{Secret, Standing};
 
 /// One durable change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +39,23 @@ pub enum Change {
     AttemptFailed(TaskId, Attempt),
     /// A task was given up; its records become error lines.
     TaskGivenUp(TaskId, Timestamp),
+    /// Draws from now on depend on this secret.
+    AuditSecret {
+        /// Counts them.
+        period: u64,
+        /// It.
+        secret: Secret,
+        /// When it began.
+        since: Timestamp,
+    },
+    /// A step in the checking of a task.
+    Checked(TaskId, CheckEvent),
+    /// A device stands so for a workload.
+    StandingChanged(DeviceId, Digest, Standing),
+    /// A device is trusted no more.
+    DeviceConvicted(Conviction),
+    /// An accepted result does not count any more.
+    TaskVoided(TaskId, VoidReason, Timestamp),
     /// A job will end so as soon as its output is written.
     JobEnding(JobId, Ending, Timestamp),
     /// A job has ended.

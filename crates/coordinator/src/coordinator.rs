@@ -28,6 +28,8 @@ pub struct Config {
     /// How long a device stays away from a task, or from a job that it cannot start, after an attempt that failed
     /// there. Doubled with each further failure there, up to 128 times.
     pub avoid: Millis,
+    /// How long an audit waits for a device that may do it, before the pool does it itself.
+    pub audit_patience: Millis,
     /// The most leases a device may hold.
     pub leases_per_device_max: u32,
     /// The most open jobs of an account.
@@ -55,6 +57,7 @@ impl Config {
             blamed_devices_max: 3,
             attempts_max: 12,
             avoid: Millis(5_000),
+            audit_patience: Millis(30_000),
             leases_per_device_max: 1_024,
             jobs_open_max: 1_000,
             tasks_per_job_max: 2_000_000,
@@ -171,6 +174,12 @@ impl Coordinator {
             Input::JobCancel { owner, job } => draft.job_cancel(owner, job),
             Input::JobPrepared(job, result) => draft.job_prepared(job, result),
             Input::JobAssembled(job, assembled) => draft.job_assembled(job, assembled),
+            Input::AuditGathered(task, blob, input) => draft.audit_gathered(task, blob, input),
+            Input::AuditCompared(task, differ) => {
+                draft.audit_compared(task, &differ);
+                draft.dispatch();
+            }
+            Input::AuditRefereed(task, findings) => draft.audit_refereed(task, findings),
             Input::Enrol { secret_hash, public_key, name } => draft.enrol(secret_hash, public_key, name),
             Input::Exchange(exchange) => draft.exchange(exchange),
             Input::ExchangeGone(device) => draft.exchange_gone(device),

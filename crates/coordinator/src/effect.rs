@@ -2,7 +2,7 @@
 //! them are durable.
 
 use crate::RequestId;
-use caii_model::{DeviceId, ExchangeReply, FileMeta, JobId, Key, KeyId, Model, Refusal, Ticket};
+use caii_model::{DeviceId, ExchangeReply, FileMeta, JobId, Key, KeyId, Model, Refusal, TaskId, Ticket};
 
 /// What one input led to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,6 +22,14 @@ pub enum Effect {
     Prepare(JobId),
     /// Write this job's output from its settled tasks, then say [`Input::JobAssembled`](crate::Input::JobAssembled).
     Assemble(JobId),
+    /// Gather this audit's items into an input of their own, then say
+    /// [`Input::AuditGathered`](crate::Input::AuditGathered).
+    Gather(TaskId),
+    /// Compare this audit's result with what it checks, then say [`Input::AuditCompared`](crate::Input::AuditCompared).
+    Compare(TaskId),
+    /// Run these places of an audit on the pool's own machine, then say
+    /// [`Input::AuditRefereed`](crate::Input::AuditRefereed).
+    Referee(TaskId, Vec<u32>),
     /// This job has ended; whoever waits for it may look.
     JobEnded(JobId),
 }

@@ -31,6 +31,9 @@ impl Draft<'_> {
         if !self.catalog().devices.contains_key(&device) {
             return Err(Refusal::DeviceUnknown(device));
         }
+        if self.catalog().convicted.contains_key(&device) {
+            return Err(Refusal::DeviceConvicted(device));
+        }
         if request.boot != Some(self.coordinator().boot) {
             return Err(Refusal::BootChanged(self.coordinator().boot));
         }
@@ -192,6 +195,10 @@ impl Draft<'_> {
                 if lease.expires <= self.now() {
                     return Err(Refusal::LeaseExpired(lease.expires));
                 }
+                if !self.coordinator().may_settle(device, lease.task) {
+                    self.presence().unlease(device, lease.id, true);
+                    return Err(Refusal::TaskSettled);
+                }
                 if let Err(detail) = self.check_report(lease, result) {
                     let failure = AttemptFailure { kind: AttemptFailureKind::MalformedResult, detail };
                     self.unlease_failed(lease, failure);
@@ -330,6 +337,7 @@ impl Draft<'_> {
         self.lose_silent_devices();
         self.expire_leases();
         self.expire_jobs();
+        self.attend_audits();
         let now = self.now();
         let due = |(id, present): (&DeviceId, &Present)| {
             present.parked.as_ref().is_some_and(|parked| parked.until <= now).then_some(*id)
@@ -441,6 +449,7 @@ impl Draft<'_> {
         });
         let avoided = |task: &TaskId| {
             present.avoid_tasks.get(task).is_some_and(|until| *until > now)
+                || !coordinator.may_do(device, *task)
                 || coordinator.presence.leased.get(task).is_some_and(|leases| leases.values().any(|d| *d == device))
         };
         jobs.into_iter().find_map(|(job, tasks)| {
@@ -452,8 +461,8 @@ impl Draft<'_> {
         let mut id = LeaseId([0; 8]);
         id.0.copy_from_slice(&self.random()[..8]);
         let (issued, expires) = (self.now(), self.now() + self.config().lease_duration);
-        let (workload, prepared) = (self.catalog().jobs[&task.job].spec.workload, &self.work(task.job).prepared);
-        let (input, blob) = (prepared.tasks[task.index.0 as usize], prepared.blob);
+        let workload = self.catalog().jobs[&task.job].spec.workload;
+        let (blob, input) = self.work(task.job).input(task.index).expect("a task that waits has its input");
         let pool = self.coordinator().pool;
         let lease = Lease { id, pool, task, device, workload, input, blob, issued, expires };
         let signed = self.coordinator().authority.seal(&lease);

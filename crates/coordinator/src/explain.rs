@@ -28,11 +28,39 @@ impl Coordinator {
             totals.tasks_settled + totals.tasks_given_up,
             totals.tasks
         )];
+        lines.extend(self.how_checked(job, work));
         if waiting > 0 {
             lines.extend(self.why_waiting(job, now));
         }
         lines.extend(self.troubles(work));
         lines.extend(tell_jails(work.settled.values(), |device| self.device_name(device)));
+        lines
+    }
+
+    fn how_checked(&self, job: &crate::Job, work: &Work) -> Vec<String> {
+        let how = match self.verification(&job.spec) {
+            Verification::Off => return vec!["Its results are not checked.".into()],
+            Verification::Spot => "one item in a hundred also runs on another device".to_owned(),
+            Verification::Audit { depth } => {
+                format!("items also run on devices of other owners, until {depth} audits of a device agreed with it")
+            }
+            Verification::Quorum { results } => format!("{results} devices of different owners have to agree"),
+        };
+        let (open, finals) = (work.checks.open.len(), work.checks.finals.len());
+        let under_way: Vec<_> = work.audits_under_way().map(|(index, _)| TaskId { job: job.id, index }).collect();
+        let drawn: usize = work.checks.drawn.values().map(|items| items.len()).sum();
+        let mut lines = vec![format!(
+            "Its results are checked: {how}. {finals} results count, {open} are provisional; {} audits are under way, \
+             {drawn} more items are drawn.",
+            under_way.len()
+        )];
+        let unattended = under_way.iter().filter(|task| self.presence.unattended.contains_key(task)).count();
+        if unattended > 0 {
+            lines.push(format!(
+                "{unattended} audits find no device that may do them; after {} the pool does them itself.",
+                self.config.audit_patience
+            ));
+        }
         lines
     }
 
@@ -117,11 +145,34 @@ impl Coordinator {
         }
     }
 
+    /// What audits found of a device.
+    fn trust_in(&self, id: DeviceId) -> Vec<String> {
+        let convicted = self.catalog.convicted.get(&id).map(|conviction| {
+            let role = if conviction.as_auditor { "as the auditor of" } else { "in" };
+            format!(
+                "It falsified item {} of {} {role} {} (found by {}, {} in Unix seconds): it gets no more work, and what it \
+                 did that did not count yet is done again.",
+                conviction.item.item,
+                conviction.item.task,
+                conviction.audit.job,
+                conviction.audit,
+                conviction.at.unix_seconds()
+            )
+        });
+        let of_it = self.catalog.standings.range((id, Digest([0; 32]))..=(id, Digest([255; 32])));
+        let stands = of_it.map(|((_, workload), standing)| {
+            let name = self.catalog.workloads.get(workload).map_or_else(|| workload.short(), |m| m.name.clone());
+            format!("{} of {} audits of its results of {name} agreed with it.", standing.survived, standing.drawn)
+        });
+        convicted.into_iter().chain(stands).collect()
+    }
+
     /// Why a device does what it does. Empty for a device that is not enrolled.
     pub fn explain_device(&self, id: DeviceId, now: Timestamp) -> Vec<String> {
         if !self.catalog.devices.contains_key(&id) {
             return vec![];
         }
+        let mut history = self.trust_in(id);
         let Some(device) = self.presence.present.get(&id) else {
             let heard = match self.presence.lost.get(&id) {
                 Some(at) => format!("It was last heard of {} ago.", now.since(*at)),
@@ -129,7 +180,7 @@ impl Coordinator {
                     format!("It has not been heard of since this coordinator started {} ago.", now.since(self.started))
                 }
             };
-            return vec!["It is not connected.".into(), heard];
+            return ["It is not connected.".into(), heard].into_iter().chain(history).collect();
         };
         let mut lines = vec![format!(
             "It is connected since {} and was last heard of {} ago.",
@@ -147,6 +198,7 @@ impl Coordinator {
         for (task, until) in device.avoid_tasks.iter().filter(|(_, until)| **until > now) {
             lines.push(format!("It stays away from task {task} for {} more: it failed there.", until.since(now)));
         }
+        lines.append(&mut history);
         lines
     }
 

@@ -2,7 +2,7 @@
 
 use caii_model::{
     Account, DeviceId, Digest, ExchangeRequest, FileId, FilePurpose, InputError, JobId, JobSpec, KeyId, Manifest,
-    Millis, Model, Prepared, Role, Timestamp,
+    Millis, Model, Prepared, Role, TaskId, TaskInput, Timestamp,
 };
 use caii_model::{Bytes, TicketId};
 
@@ -89,6 +89,14 @@ pub enum Input {
     JobPrepared(JobId, Result<Prepared, Vec<InputError>>),
     /// The shell has written a job's output (see [`Effect::Assemble`](crate::Effect::Assemble)).
     JobAssembled(JobId, Assembled),
+    /// The shell has gathered an audit's items (see [`Effect::Gather`](crate::Effect::Gather)): the blob that they are
+    /// in, and where.
+    AuditGathered(TaskId, Digest, TaskInput),
+    /// The shell has compared an audit's result with the claims that it checks (see
+    /// [`Effect::Compare`](crate::Effect::Compare)): the places that differ, ascending.
+    AuditCompared(TaskId, Vec<u32>),
+    /// The pool's own executor has run items of an audit (see [`Effect::Referee`](crate::Effect::Referee)), or cannot.
+    AuditRefereed(TaskId, Result<Vec<Finding>, String>),
     /// A device joins.
     Enrol {
         /// SHA-256 of the ticket's secret.
@@ -126,6 +134,17 @@ pub enum Input {
     },
     /// Time passes. The shell says so about four times a second.
     Tick,
+}
+
+/// What the pool's own executor found of one item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Finding {
+    /// The item's place in the audit.
+    pub place: u32,
+    /// Whether the device's claim is right.
+    pub claim_right: bool,
+    /// Whether the auditor's is; absent when there was no auditor.
+    pub auditor_right: Option<bool>,
 }
 
 /// The files that the shell wrote when a job ended. Each absent when it would be empty.

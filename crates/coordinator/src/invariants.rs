@@ -19,15 +19,23 @@ impl Coordinator {
             return ensure(!self.presence.waiting.contains_key(&id), || "tasks wait before it is prepared".into());
         };
         let all = work.open.len() + work.settled.len() + work.given_up.len();
-        ensure(all == work.prepared.tasks.len(), || format!("{all} tasks are accounted for"))?;
+        let elsewhere = |index: &TaskIndex| {
+            !work.open.contains(index) && !work.settled.contains_key(index) && !work.given_up.contains(index)
+        };
+        let absent = work.checks.audits.keys().filter(|index| elsewhere(index)).count();
+        let expected = work.prepared.tasks.len() + work.checks.audits.len() - absent;
+        ensure(all == expected, || format!("{all} of {expected} tasks are accounted for"))?;
+        self.check_checks(job, work)?;
         ensure(work.open.iter().all(|t| !work.settled.contains_key(t) && !work.given_up.contains(t)), || {
             "a task is open and not".into()
         })?;
-        ensure(work.totals.tasks_settled as usize == work.settled.len(), || "settled tasks are miscounted".into())?;
+        let own = work.settled.keys().filter(|index| !work.is_audit(**index)).count();
+        ensure(work.totals.tasks_settled as usize == own, || "settled tasks are miscounted".into())?;
         ensure(work.totals.records_ok + work.totals.records_failed <= work.totals.records, || {
             "more records are done than there are".into()
         })?;
-        ensure(!work.open.is_empty() || job.ending.is_some(), || "all is done and it does not end".into())?;
+        let complete = work.is_complete(self.verification(&job.spec));
+        ensure(!complete || job.ending.is_some(), || "all is done and it does not end".into())?;
         let empty = BTreeSet::new();
         let waiting = self.presence.waiting.get(&id).unwrap_or(&empty);
         if job.ending.is_some() {
@@ -39,6 +47,45 @@ impl Coordinator {
             ensure(leased != waiting.contains(task), || format!("open task {task} is lost or counted twice"))?;
         }
         ensure(waiting.iter().all(|task| work.open.contains(task)), || "a task waits that is not open".into())
+    }
+
+    /// Every result is final or checked, what is drawn is on its way, and nobody's count is off.
+    fn check_checks(&self, job: &crate::Job, work: &crate::state::Work) -> Result<(), String> {
+        let checks = &work.checks;
+        let policy = self.verification(&job.spec);
+        for index in work.settled.keys().filter(|index| !work.is_audit(**index)) {
+            let known = checks.open.contains_key(index) != checks.finals.contains(index);
+            ensure(known || policy == Verification::Off, || format!("task {index} is neither final nor checked"))?;
+        }
+        ensure(checks.finals.iter().all(|index| work.settled.contains_key(index)), || {
+            "what is final has no result".into()
+        })?;
+        if job.ending.is_some() {
+            return Ok(());
+        }
+        for (index, checked) in &checks.open {
+            let record = checked.record;
+            ensure(
+                record.drawn as usize == checked.drawn.len() && record.survived as usize == checked.survived.len(),
+                || format!("task {index}: audits are miscounted"),
+            )?;
+            ensure(checked.survived.is_subset(&checked.drawn), || format!("task {index} survived what was not drawn"))?;
+            ensure(!self.catalog.convicted.contains_key(&checked.device), || format!("task {index} is a convict's"))?;
+            for item in checked.drawn.difference(&checked.survived) {
+                let id = ItemId { task: *index, item: *item };
+                let waits = checks.drawn.get(&checked.device).is_some_and(|items| items.contains(&id));
+                let under_way = work.audits_under_way().any(|(_, state)| match &state.audit.subject {
+                    AuditSubject::Items(items) => items.contains(&id),
+                    AuditSubject::Task(task) => *task == *index,
+                });
+                ensure(waits || under_way, || format!("task {index}: the audit of item {item} is lost"))?;
+            }
+        }
+        for (device, workload) in checks.open.values().map(|checked| (checked.device, job.spec.workload)) {
+            let standing = self.catalog.standing(device, workload);
+            ensure(standing.survived <= standing.drawn, || format!("{device} survived more than was drawn"))?;
+        }
+        Ok(())
     }
 
     fn check_presence(&self) -> Result<(), String> {

@@ -21,7 +21,9 @@ impl Coordinator {
             (None, None) => Some(Effect::Prepare(job.id)),
             (None, Some(_)) => None,
         };
-        self.catalog.jobs.values().filter_map(unfinished).collect()
+        let open = self.catalog.jobs.iter().filter(|(_, job)| job.ending.is_none());
+        let checks = open.flat_map(|(id, _)| self.unfinished_checks(*id));
+        self.catalog.jobs.values().filter_map(unfinished).chain(checks).collect()
     }
 }
 
@@ -55,6 +57,11 @@ impl Draft<'_> {
         }
         if spec.records_per_task.is_some_and(|records| !(1..=100_000).contains(&records)) {
             return Err(field("records_per_task", "give a number from 1 to 100,000".into()));
+        }
+        if !spec.verification.is_valid() {
+            let depth = Verification::DEPTH_MAX;
+            let reason = format!("audits of 1 to {depth}, or a quorum of 2 to {}", Verification::RESULTS_MAX);
+            return Err(field("verification", reason));
         }
         if spec.deadline <= self.now() {
             return Err(field("deadline", "it has passed already".into()));
@@ -169,6 +176,7 @@ impl Draft<'_> {
         }
         let sync = matches!(job.spec.kind, JobKind::Sync { .. });
         let to_assemble = job.work.is_some() && !sync && !matches!(ending, Ending::Failed { .. });
+        self.forget_checks(id);
         self.record(Change::JobEnding(id, ending, self.now()));
         self.presence().waiting.remove(&id);
         self.drop_leases(id);
@@ -220,6 +228,11 @@ impl Draft<'_> {
         if let Some(present) = self.presence().present.get_mut(&device) {
             present.jail = Some((report.jail, at));
         }
+        if self.work(task.job).is_audit(task.index) {
+            self.check_audit(task);
+        } else {
+            self.check_settled(task);
+        }
         self.close(task);
     }
 
@@ -247,8 +260,15 @@ impl Draft<'_> {
             return self.begin_ending(task.job, Ending::Failed { errors: vec![error] });
         }
         let attempts = &work.attempts[&task.index];
-        if one_too_many(attempts, limit, self.config().attempts_max, || self.somebody_else(attempts.iter())) {
+        let failed = attempts.iter().filter(|attempt| attempt.failure.kind != AttemptFailureKind::GivenBack).count();
+        // The pool can do an audit itself, so nobody has to wait until every device has tried.
+        let enough = work.is_audit(task.index) && failed >= limit as usize;
+        let attempts_max = self.config().attempts_max;
+        if enough || one_too_many(attempts, limit, attempts_max, || self.somebody_else_may(task, attempts)) {
             self.record(Change::TaskGivenUp(task, self.now()));
+            if self.work(task.job).is_audit(task.index) {
+                self.audit_given_up(task);
+            }
             self.close(task);
         }
     }
@@ -259,6 +279,15 @@ impl Draft<'_> {
         let tried: BTreeSet<_> = attempts.map(|attempt| attempt.device).collect();
         let mut present = self.coordinator().presence.present.iter();
         present.any(|(device, present)| present.slots > 0 && !tried.contains(device))
+    }
+
+    /// The same of one task, which not every device may do.
+    fn somebody_else_may(&self, task: TaskId, attempts: &[Attempt]) -> bool {
+        let tried: BTreeSet<_> = attempts.iter().map(|attempt| attempt.device).collect();
+        let mut present = self.coordinator().presence.present.iter();
+        present.any(|(device, present)| {
+            present.slots > 0 && !tried.contains(device) && self.coordinator().may_do(*device, task)
+        })
     }
 
     fn stay_away(&mut self, task: TaskId, device: DeviceId, kind: AttemptFailureKind) {
@@ -288,9 +317,7 @@ impl Draft<'_> {
     fn close(&mut self, task: TaskId) {
         self.presence().unqueue(task);
         self.drop_leases_of_task(task);
-        if self.work(task.job).open.is_empty() {
-            self.begin_ending(task.job, Ending::Completed);
-        }
+        self.go_on(task.job);
     }
 
     pub(crate) fn work(&self, job: JobId) -> &Work {

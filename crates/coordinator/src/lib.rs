@@ -8,6 +8,7 @@
 //! What is absent: clocks, randomness, IO, async, hash-ordered maps, SQL, HTTP.
 
 mod change;
+mod checks;
 mod coordinator;
 mod draft;
 mod effect;
@@ -18,6 +19,7 @@ mod invariants;
 mod jobs;
 mod registry;
 mod state;
+mod verify;
 mod view;
 
 pub use change::*;

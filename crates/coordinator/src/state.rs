@@ -1,8 +1,10 @@
 //! What a coordinator knows. The durable part changes only by [`Catalog::apply`]; the rest is what devices told this
 //! process and is told again after a restart.
 
+use crate::checks::Checks;
 use crate::{Attempt, Change, RequestId, Totals};
 use caii_model::*;
+use caii_verify::{Secret, Standing};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The durable part: equal after replaying the same changes, whatever process does it.
@@ -16,6 +18,11 @@ pub struct Catalog {
     pub(crate) workloads: BTreeMap<Digest, Manifest>,
     pub(crate) models: BTreeMap<String, Model>,
     pub(crate) files: BTreeMap<FileId, FileMeta>,
+    /// What each device has survived, by workload.
+    pub(crate) standings: BTreeMap<(DeviceId, Digest), Standing>,
+    pub(crate) convicted: BTreeMap<DeviceId, Conviction>,
+    /// What draws depend on now: its number, it, and since when.
+    pub(crate) audit_secret: Option<(u64, Secret, Timestamp)>,
     /// Open jobs only: an ended one is in history.
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) next: NextIds,
@@ -64,6 +71,7 @@ pub(crate) struct Work {
     pub(crate) attempts: BTreeMap<TaskIndex, Vec<Attempt>>,
     pub(crate) totals: Totals,
     pub(crate) workers: BTreeSet<DeviceId>,
+    pub(crate) checks: Checks,
 }
 
 impl Catalog {
@@ -127,6 +135,16 @@ impl Catalog {
                 work.attempts.entry(task.index).or_default().push(attempt.clone());
             }
             Change::TaskGivenUp(task, _) => self.work_mut(task.job).give_up(task.index),
+            Change::AuditSecret { period, secret, since } => self.audit_secret = Some((*period, *secret, *since)),
+            Change::Checked(task, event) => self.work_mut(task.job).check(task.index, event),
+            Change::StandingChanged(device, workload, standing) => {
+                self.standings.insert((*device, *workload), *standing);
+            }
+            Change::DeviceConvicted(conviction) => {
+                self.standings.retain(|(device, _), _| *device != conviction.device);
+                self.convicted.insert(conviction.device, conviction.clone());
+            }
+            Change::TaskVoided(task, _, _) => self.work_mut(task.job).void(task.index),
             Change::JobEnding(id, ending, at) => self.job_mut(*id).ending = Some((ending.clone(), *at)),
             Change::JobEnded(id, _) => {
                 self.jobs.remove(id).expect("an ended job was open");
@@ -165,11 +183,17 @@ impl Work {
             attempts: BTreeMap::new(),
             totals,
             workers: BTreeSet::new(),
+            checks: Checks::default(),
         }
     }
 
     fn settle(&mut self, index: TaskIndex, settled: &Settled) {
-        assert!(self.open.remove(&index), "a settled task was open");
+        let was_open = self.open.remove(&index);
+        if self.is_audit(index) {
+            self.settled.insert(index, settled.clone());
+            return;
+        }
+        assert!(was_open, "a settled task was open");
         let records = u64::from(self.prepared.tasks[index.0 as usize].records);
         let report = &settled.report;
         let failed = u64::from(report.records_failed).min(records);
@@ -184,10 +208,14 @@ impl Work {
     }
 
     fn give_up(&mut self, index: TaskIndex) {
-        assert!(self.open.remove(&index), "a task that is given up was open");
+        let was_open = self.open.remove(&index);
+        self.given_up.insert(index);
+        if self.is_audit(index) {
+            return;
+        }
+        assert!(was_open, "a task that is given up was open");
         self.totals.records_failed += u64::from(self.prepared.tasks[index.0 as usize].records);
         self.totals.tasks_given_up += 1;
-        self.given_up.insert(index);
     }
 }
 
@@ -204,6 +232,10 @@ pub(crate) struct Presence {
     pub(crate) leased_per_job: BTreeMap<JobId, u32>,
     /// Open tasks that nobody works on, by job. A job without any has no entry.
     pub(crate) waiting: BTreeMap<JobId, BTreeSet<TaskIndex>>,
+    /// Audits that the pool itself runs.
+    pub(crate) refereed: BTreeSet<TaskId>,
+    /// Since when audits wait that no connected device may do.
+    pub(crate) unattended: BTreeMap<TaskId, Timestamp>,
     /// When each device was lost.
     pub(crate) lost: BTreeMap<DeviceId, Timestamp>,
 }

@@ -68,7 +68,66 @@ pub struct Assembly {
     pub given_up: BTreeMap<TaskIndex, Vec<Attempt>>,
 }
 
+/// An audit as the shell needs it to gather, compare or run its items.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditView {
+    /// What runs it.
+    pub workload: Digest,
+    /// How records form items.
+    pub scope: Scope,
+    /// The job's records.
+    pub blob: Digest,
+    /// Its items in order, each with the part of the records in which its task is, and the result that claims it.
+    pub items: Vec<AuditedItem>,
+    /// The auditor's result, once there is one.
+    pub result: Option<Digest>,
+}
+
+/// An item of an audit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditedItem {
+    /// Which it is.
+    pub id: ItemId,
+    /// Its task's part of the job's records.
+    pub input: TaskInput,
+    /// The result that it is claimed in; absent when the claim was voided.
+    pub claim: Option<Digest>,
+}
+
 impl Coordinator {
+    /// The accepted results that count.
+    fn counting(&self, job: &crate::Job, work: &crate::state::Work) -> BTreeMap<TaskIndex, Settled> {
+        let all = self.verification(&job.spec) == Verification::Off;
+        let counts = |index: &TaskIndex| !work.is_audit(*index) && (all || work.checks.finals.contains(index));
+        work.settled.iter().filter(|(index, _)| counts(index)).map(|(index, by)| (*index, by.clone())).collect()
+    }
+
+    /// An audit that has not come to an end.
+    pub fn audit(&self, task: TaskId) -> Option<AuditView> {
+        let job = self.catalog.jobs.get(&task.job).filter(|job| job.ending.is_none())?;
+        let work = job.work.as_ref()?;
+        let state = work.checks.audits.get(&task.index).filter(|state| state.end.is_none())?;
+        let scope = self.catalog.workloads.get(&job.spec.workload)?.scope;
+        let item = |place| {
+            let id = state.item(place)?;
+            let claim = work.settled.get(&id.task).filter(|settled| settled.device == state.audit.of);
+            let input = *work.prepared.tasks.get(id.task.0 as usize)?;
+            Some(AuditedItem { id, input, claim: claim.map(|settled| settled.report.result) })
+        };
+        Some(AuditView {
+            workload: job.spec.workload,
+            scope,
+            blob: work.prepared.blob,
+            items: (0..state.items(work, scope)).filter_map(item).collect(),
+            result: work.settled.get(&task.index).map(|settled| settled.report.result),
+        })
+    }
+
+    /// Devices that are trusted no more, and why.
+    pub fn convictions(&self) -> impl Iterator<Item = &Conviction> {
+        self.catalog.convicted.values()
+    }
+
     /// The key with this secret, unless revoked.
     pub fn key_by_secret_hash(&self, hash: &Digest) -> Option<&Key> {
         self.catalog.keys_by_hash.get(hash).and_then(|id| self.catalog.keys.get(id))
@@ -204,8 +263,11 @@ impl Coordinator {
         let workloads = self.catalog.workloads.values();
         let workloads = workloads.flat_map(|m| m.blobs.iter().map(|blob| blob.digest).chain([m.program]));
         let work = self.catalog.jobs.values().filter_map(|job| job.work.as_ref());
-        let work = work
-            .flat_map(|work| work.settled.values().map(|settled| settled.report.result).chain([work.prepared.blob]));
+        let work = work.flat_map(|work| {
+            let gathered = work.checks.audits.values().filter_map(|audit| audit.input.map(|(blob, _)| blob));
+            let results = work.settled.values().map(|settled| settled.report.result);
+            results.chain([work.prepared.blob]).chain(gathered)
+        });
         files.chain(workloads).chain(work).collect()
     }
 
@@ -225,7 +287,7 @@ impl Coordinator {
             scope: manifest.scope,
             prepared: work.map(|work| work.prepared.clone()),
             ending,
-            settled: work.map(|work| work.settled.clone()).unwrap_or_default(),
+            settled: work.map(|work| self.counting(job, work)).unwrap_or_default(),
             given_up,
         })
     }

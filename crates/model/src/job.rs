@@ -185,6 +185,8 @@ pub struct JobSpec {
     pub input: Option<FileId>,
     /// Records in a task; absent: the pool chooses by the number of devices.
     pub records_per_task: Option<u32>,
+    /// How its results are checked.
+    pub verification: crate::Verification,
     /// When it is given up.
     pub deadline: Timestamp,
 }

@@ -111,11 +111,13 @@ pub enum VoidReason {
     Distrusted,
     /// The build that the device runs diverges; nobody is accused.
     Quarantined,
+    /// An audit differed, and nobody could decide who was right.
+    Undecided,
 }
 
 impl VoidReason {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Late,
         Self::JobEnded,
         Self::Lease,
@@ -125,6 +127,7 @@ impl VoidReason {
         Self::Outvoted,
         Self::Distrusted,
         Self::Quarantined,
+        Self::Undecided,
     ];
 
     /// Its number in canonical bytes, for ever.
@@ -139,6 +142,7 @@ impl VoidReason {
             Self::Outvoted => 7,
             Self::Distrusted => 8,
             Self::Quarantined => 9,
+            Self::Undecided => 10,
         }
     }
 
@@ -154,6 +158,7 @@ impl VoidReason {
             Self::Outvoted => "outvoted",
             Self::Distrusted => "distrusted",
             Self::Quarantined => "quarantined",
+            Self::Undecided => "undecided",
         }
     }
 }
@@ -171,6 +176,7 @@ impl fmt::Display for VoidReason {
             Self::Outvoted => "the result disagreed with the quorum",
             Self::Distrusted => "the device was caught on other work before this was final",
             Self::Quarantined => "results of this build diverge; nobody is accused",
+            Self::Undecided => "an audit differed, and nobody could decide who was right",
         })
     }
 }

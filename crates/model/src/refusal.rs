@@ -48,6 +48,8 @@ pub enum Refusal {
     TicketSpent(TicketId, u32),
     /// No such device: it was never enrolled here.
     DeviceUnknown(DeviceId),
+    /// The device was found to falsify results.
+    DeviceConvicted(DeviceId),
     /// The request was meant for an earlier coordinator process. Say it again to this one.
     BootChanged(BootId),
     /// The conversation is not known: begin one.
@@ -117,6 +119,7 @@ impl Refusal {
             Self::TicketExpired(..) => "ticket-expired",
             Self::TicketSpent(..) => "ticket-spent",
             Self::DeviceUnknown(_) => "device-unknown",
+            Self::DeviceConvicted(_) => "device-convicted",
             Self::BootChanged(_) => "boot-changed",
             Self::SessionUnknown => "session-unknown",
             Self::SessionHeld(_) => "session-held",
@@ -134,7 +137,7 @@ impl Refusal {
     }
 
     /// Every code.
-    pub const CODES: [&'static str; 29] = [
+    pub const CODES: [&'static str; 30] = [
         "job-unknown",
         "job-ended",
         "file-unknown",
@@ -151,6 +154,7 @@ impl Refusal {
         "ticket-expired",
         "ticket-spent",
         "device-unknown",
+        "device-convicted",
         "boot-changed",
         "session-unknown",
         "session-held",
@@ -208,6 +212,11 @@ impl fmt::Display for Refusal {
             Self::DeviceUnknown(device) => {
                 write!(f, "{device} is not enrolled in this pool; run `caii agent run` with a join ticket")
             }
+            Self::DeviceConvicted(device) => write!(
+                f,
+                "{device} returned results that an audit found to be false; it gets no more work in this pool. If you \
+                 believe that the device is sound, ask the pool's operator for the audit"
+            ),
             Self::BootChanged(boot) => write!(f, "the coordinator was restarted; it is now {boot}"),
             Self::SessionUnknown => f.write_str("the coordinator does not know this session; begin a new one"),
             Self::SessionHeld(session) => {

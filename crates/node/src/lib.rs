@@ -7,6 +7,7 @@
 pub mod agent;
 mod clock;
 mod http;
+mod items;
 pub mod pinned;
 pub mod pool;
 pub mod views;

@@ -286,6 +286,9 @@ pub struct JobCreate {
     /// Records in a task; absent: the pool chooses.
     #[serde(default)]
     pub records_per_task: Option<u32>,
+    /// How results are checked: `spot`, `audit`, `audit=N` or `quorum=N`; absent: as the pool has it.
+    #[serde(default)]
+    pub verify: Option<String>,
     /// Time until it is given up; absent: 24 h.
     #[serde(default)]
     pub expires_after_ms: Option<u64>,
@@ -308,6 +311,8 @@ pub struct JobView {
     pub state: String,
     /// What runs it.
     pub workload: String,
+    /// How its results are checked: `spot`, `audit=N`, `quorum=N` or `off`.
+    pub verification: String,
     /// The input file.
     pub input_file_id: Option<String>,
     /// The output file, once it has ended with any result.

@@ -12,6 +12,7 @@ mod accepted;
 mod cache;
 mod child;
 mod engine;
+mod failure;
 mod frames;
 mod inspect;
 mod jail;
@@ -27,8 +28,9 @@ pub use cache::DeviceSecret;
 pub use child::runner_main;
 #[doc(hidden)]
 pub use child::{Attempt, Harness, harness_main};
+pub use failure::{RunError, StartError};
 pub use inspect::{INITIALISER, Inspection, MAX_PROGRAM, ProgramError, inspect};
 pub use jail::{JailLayer, JailLayers, JailPolicy, JailReport, LayerState};
 pub use meter::{FloatNan, WASMTIME_VERSION, meter_id, supported_meters, vetted_meter_id};
 pub use program::{PrepareError, Program, RunFailure};
-pub use runner::{Priority, RunError, Runner, RunnerControl, RunnerSpec, StartError, StartReport, TaskRun};
+pub use runner::{Priority, Runner, RunnerControl, RunnerSpec, StartReport, TaskRun};

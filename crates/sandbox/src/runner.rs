@@ -2,6 +2,7 @@
 
 use crate::cache::{DeviceSecret, Entry, Lock, Slot};
 use crate::child::{FIRST_BLOB_FD, IMAGE_FD, NOT_COMPILING, PROGRAM_FD, PROGRESS_FD, confines};
+use crate::failure::{RunError, StartError};
 use crate::frames::{FrameError, FrameReader};
 use crate::jail::{self, JailLayer, JailLayers, JailPolicy, JailReport, LayerState, cgroup};
 use crate::meter::FloatNan;
@@ -9,7 +10,7 @@ use crate::protocol::{self, BlobSetup, Frame, MAX_ITEM, Refusal, Setup, Stage, e
 use crate::wasi::MAX_MEMORY;
 use crate::watch::{Watch, compile_cpu_max, compiles_too_long};
 use crate::wipe::{Outcomes, Wiped, wipe_outcome};
-use caii_model::{Bytes, Digest, Fuel, ItemError, ItemOutcome, Manifest, Millis};
+use caii_model::{Bytes, Fuel, ItemOutcome, Manifest, Millis};
 use command_fds::{CommandFdExt as _, FdMapping};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -138,151 +139,6 @@ impl Zeroize for TaskRun {
     fn zeroize(&mut self) {
         self.outcomes.iter_mut().for_each(wipe_outcome);
     }
-}
-
-/// Why a runner could not be started.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The manifest asks for what no device does.
-    #[error("the manifest cannot be run: {0}")]
-    Manifest(String),
-    /// The manifest names a meter that this build does not have.
-    #[error("this device has no meter {0}; another version of the software may have it")]
-    UnknownMeter(Digest),
-    /// The program cannot run on any device.
-    #[error("the program cannot be run: {0}")]
-    Program(String),
-    /// The program's initialiser failed, as it would on any device.
-    #[error("the program's initialiser failed: {error:?}; it said: {}", String::from_utf8_lossy(.stderr).trim())]
-    Initialiser {
-        /// How.
-        error: ItemError,
-        /// What it wrote to standard error, within the manifest's limit.
-        stderr: Vec<u8>,
-    },
-    /// A file that the workload needs is not there.
-    #[error("cannot open {} for the runner", .path.display())]
-    Open {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The cache of compiled images cannot be used.
-    #[error("cannot use the cache of compiled programs in {}", .path.display())]
-    Cache {
-        /// The directory.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// Compiled images turn out damaged again and again.
-    #[error("the cached image is damaged even when it is made anew ({0}); is the disk failing?")]
-    ImageKeepsFailing(String),
-    /// The process could not be started.
-    #[error("cannot start the runner {}", .command.display())]
-    Spawn {
-        /// The executable.
-        command: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// Compiling and initialising took too long on this device.
-    #[error("preparing the program took longer than {0}")]
-    TooSlow(Millis),
-    /// The runner says that this device cannot do it.
-    #[error("this device cannot run the program: {0}")]
-    Host(String),
-    /// The jail cannot be closed on this device, and the contributor insists on it.
-    #[error("nothing is run here, because {}", why_jail(report, *policy))]
-    Jail {
-        /// What is in force and what is not.
-        report: JailReport,
-        /// What the contributor insists on.
-        policy: JailPolicy,
-    },
-    /// The runner ended before it was ready.
-    #[error("the runner died while starting ({status}); it said: {stderr}")]
-    Died {
-        /// Its exit status.
-        status: String,
-        /// The end of its own standard error.
-        stderr: String,
-    },
-    /// The runner broke the protocol.
-    #[error("the runner does not speak the protocol (is it the same version?): {0}")]
-    Protocol(String),
-}
-
-impl StartError {
-    /// Whether every device would fail alike, so that trying elsewhere is pointless.
-    pub fn is_programs_fault(&self) -> bool {
-        matches!(self, Self::Manifest(_) | Self::Program(_) | Self::Initialiser { .. })
-    }
-}
-
-/// What is missed of the jail, and what the contributor can do.
-fn why_jail(report: &JailReport, policy: JailPolicy) -> String {
-    let missed: Vec<(JailLayer, &str)> = report.missed(policy).collect();
-    // One cause takes several layers away; those that share a remedy are told together.
-    let mut remedies: Vec<&str> = missed.iter().map(|(layer, _)| jail::remedy(*layer)).collect();
-    remedies.dedup();
-    let (what, them) = if missed.len() == 1 { ("layer", "it") } else { ("layers", "them") };
-    let is = if missed.len() == 1 { "is" } else { "are" };
-    let told: Vec<String> = missed.iter().map(|(layer, reason)| format!("{layer} ({reason})")).collect();
-    let names: Vec<&str> = missed.iter().map(|(layer, _)| layer.name()).collect();
-    format!(
-        "the jail's {what} {} {is} missing. To have {them}, {}; or let this device run programs without {them}: \
-         --allow-weak-jail {}",
-        told.join(", "),
-        remedies.join("; "),
-        names.join(",")
-    )
-}
-
-/// Why a task has no outcomes. It is always the attempt that failed, and the runner is gone, except after
-/// [`RunError::ItemTooLarge`].
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// An item took longer than the manifest's wall limit on this device.
-    #[error("item {index} ran longer than {limit} here")]
-    ItemTooSlow {
-        /// Its place in the task, from 0.
-        index: usize,
-        /// The manifest's limit.
-        limit: Millis,
-    },
-    /// The task produced too much output.
-    #[error("the task's outputs exceed {limit} together; use fewer records per task")]
-    OutputTooLarge {
-        /// [`RunnerSpec::output_per_task`].
-        limit: Bytes,
-    },
-    /// An item is larger than any runner takes. Nothing was run; the runner can still be used.
-    #[error("item {index} has {size}; at most {} are possible", Bytes(MAX_ITEM as u64))]
-    ItemTooLarge {
-        /// Its place in the task, from 0.
-        index: usize,
-        /// Its size.
-        size: Bytes,
-    },
-    /// The runner process ended: killed, out of memory, or a flaw in it.
-    #[error("the runner died ({status}); it said: {stderr}")]
-    Died {
-        /// Its exit status.
-        status: String,
-        /// The end of its own standard error.
-        stderr: String,
-    },
-    /// The runner broke the protocol; it was killed.
-    #[error("the runner does not speak the protocol: {0}")]
-    Protocol(String),
-    /// An earlier task failed or was dropped half-way; start another runner.
-    #[error("this runner was stopped by an earlier failure; start another")]
-    Unusable,
 }
 
 /// A warm runner process for one workload. Dropping it kills the process.

@@ -1,5 +1,7 @@
 //! What must hold of everything that happened, kept apart from the code that makes it happen.
 
+use crate::lies::Lies;
+use caii_coordinator::Step;
 use caii_coordinator::*;
 use caii_model::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,6 +12,8 @@ const SILENCE_MIN: u64 = 5_000;
 const BLAMED_DEVICES: usize = 3;
 const BLAMED_ATTEMPTS: usize = 6;
 const ATTEMPTS: usize = 12;
+/// An audit needs no more: the pool can do it itself.
+const AUDIT_ATTEMPTS: usize = 3;
 
 /// What was seen so far.
 #[derive(Debug, Default)]
@@ -26,6 +30,15 @@ pub(crate) struct Checks {
     unable: BTreeSet<(DeviceId, Digest)>,
     /// When this process last took up a device's words.
     heard: BTreeMap<DeviceId, u64>,
+    owners: BTreeMap<DeviceId, Account>,
+}
+
+/// The item at a place of an audit.
+fn item_at(audit: &Audit, place: u32) -> Option<ItemId> {
+    match &audit.subject {
+        AuditSubject::Items(items) => items.get(place as usize).copied(),
+        AuditSubject::Task(task) => Some(ItemId { task: *task, item: place }),
+    }
 }
 
 #[derive(Debug)]
@@ -33,6 +46,15 @@ struct Job {
     spec: JobSpec,
     prepared: Option<Prepared>,
     settled: BTreeMap<TaskIndex, Settled>,
+    /// Results that were accepted and do not count any more.
+    voided: Vec<Settled>,
+    /// Items that were drawn of a task, and those of which an audit agreed.
+    drawn: BTreeMap<TaskIndex, BTreeSet<u32>>,
+    survived: BTreeMap<TaskIndex, BTreeSet<u32>>,
+    audits: BTreeMap<TaskIndex, Audit>,
+    /// Audits with smaller numbers were of an earlier result.
+    since: BTreeMap<TaskIndex, TaskIndex>,
+    finals: BTreeSet<TaskIndex>,
     given_up: BTreeSet<TaskIndex>,
     attempts: BTreeMap<TaskIndex, Vec<Attempt>>,
     end: Option<JobEnd>,
@@ -120,13 +142,19 @@ impl Checks {
     }
 
     /// One change that became durable.
-    pub(crate) fn committed(&mut self, change: &Change) -> Result<(), String> {
+    pub(crate) fn committed(&mut self, change: &Change, lies: &Lies) -> Result<(), String> {
         match change {
             Change::JobSubmitted(id, spec, _) => {
                 let job = Job {
                     spec: spec.clone(),
                     prepared: None,
                     settled: BTreeMap::new(),
+                    voided: vec![],
+                    drawn: BTreeMap::new(),
+                    survived: BTreeMap::new(),
+                    audits: BTreeMap::new(),
+                    since: BTreeMap::new(),
+                    finals: BTreeSet::new(),
                     given_up: BTreeSet::new(),
                     attempts: BTreeMap::new(),
                     end: None,
@@ -152,8 +180,104 @@ impl Checks {
             Change::AttemptFailed(task, attempt) => self.attempt_failed(*task, attempt),
             Change::TaskGivenUp(task, _) => self.given_up(*task),
             Change::JobEnded(id, end) => self.ended(*id, end),
+            Change::Checked(task, event) => self.checked(*task, event, lies),
+            Change::TaskVoided(task, ..) => {
+                let job = self.open(task.job)?;
+                let void =
+                    job.settled.remove(&task.index).ok_or_else(|| format!("{task} is voided without a result"))?;
+                job.voided.push(void);
+                job.drawn.remove(&task.index);
+                job.survived.remove(&task.index);
+                job.since.remove(&task.index);
+                match job.finals.contains(&task.index) {
+                    true => Err(format!("{task} is voided although it was final")),
+                    false => Ok(()),
+                }
+            }
+            Change::DeviceConvicted(conviction) => self.convicted(conviction, lies),
             _ => Ok(()),
         }
+    }
+
+    fn checked(&mut self, task: TaskId, event: &CheckEvent, lies: &Lies) -> Result<(), String> {
+        let owners = self.owners.clone();
+        let job = self.open(task.job)?;
+        match event {
+            CheckEvent::Drawn { items, .. } => {
+                let next = job.audits.last_key_value().map_or(0, |(index, _)| index.0 + 1);
+                job.since.entry(task.index).or_insert(TaskIndex(next));
+                job.drawn.entry(task.index).or_default().extend(items);
+            }
+            CheckEvent::Made(audit) => _ = job.audits.insert(task.index, audit.clone()),
+            CheckEvent::Prepared(..) => {}
+            CheckEvent::Ended(end) => {
+                let result = job.settled.get(&task.index).map(|settled| settled.report.result);
+                for place in &end.survived {
+                    let Some(id) = item_at(&job.audits[&task.index], *place) else {
+                        return Err(format!("{task} has no item {place}"));
+                    };
+                    let of = job.audits[&task.index].of;
+                    let Some(claim) = job.settled.get(&id.task).filter(|claim| claim.device == of) else { continue };
+                    let told = lies.value(&claim.report.result, id.item);
+                    let found = result.map_or(0, |result| lies.value(&result, *place));
+                    // The pool itself has decided where they differ, so a lie survives only when it is shared.
+                    if told != 0 && told != found {
+                        return Err(format!("{task}: a lie about {id:?} survives"));
+                    }
+                    job.survived.entry(id.task).or_default().insert(id.item);
+                }
+                for id in end.waived.iter().filter_map(|place| item_at(&job.audits[&task.index], *place)) {
+                    job.drawn.entry(id.task).or_default().remove(&id.item);
+                }
+            }
+            CheckEvent::Final(_) => {
+                let empty = BTreeSet::new();
+                let drawn = job.drawn.get(&task.index).unwrap_or(&empty);
+                let survived = job.survived.get(&task.index).unwrap_or(&empty);
+                if !job.settled.contains_key(&task.index) || !drawn.is_subset(survived) {
+                    return Err(format!("{task} is final with audits open: {drawn:?} but {survived:?}"));
+                }
+                if !job.finals.insert(task.index) {
+                    return Err(format!("{task} is final twice"));
+                }
+                let owners = |device: &DeviceId| owners.get(device).cloned();
+                if let Verification::Quorum { results } = job.spec.verification {
+                    let same = job
+                        .audits
+                        .range(job.since[&task.index]..)
+                        .filter(|(_, a)| a.subject == AuditSubject::Task(task.index));
+                    let devices = same.filter_map(|(index, _)| job.settled.get(index)).map(|by| by.device);
+                    let devices: Vec<_> = devices.chain([job.settled[&task.index].device]).collect();
+                    let distinct: BTreeSet<_> = devices.iter().map(owners).collect();
+                    if devices.len() > usize::from(results) || distinct.len() != devices.len() {
+                        return Err(format!("{task} was checked by {devices:?}"));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Only who falsified is convicted, and of that.
+    fn convicted(&self, conviction: &Conviction, lies: &Lies) -> Result<(), String> {
+        let Conviction { device, audit, item, as_auditor, .. } = conviction;
+        let job = self.jobs.get(&audit.job).ok_or_else(|| format!("{device} is convicted in no job"))?;
+        let task = if *as_auditor { audit.index } else { item.task };
+        let results = job.settled.get(&task).into_iter().chain(&job.voided).filter(|settled| settled.device == *device);
+        let place = match (&job.audits[&audit.index].subject, as_auditor) {
+            (AuditSubject::Items(items), true) => items.iter().position(|id| id == item).map(|place| place as u32),
+            _ => Some(item.item),
+        };
+        let lied = |settled: &Settled| place.is_some_and(|place| lies.value(&settled.report.result, place) != 0);
+        if results.clone().any(lied) {
+            Ok(())
+        } else {
+            Err(format!("{device} is convicted of {item:?}, which it did well"))
+        }
+    }
+
+    pub(crate) fn enrolled(&mut self, device: DeviceId, owner: Account) {
+        self.owners.insert(device, owner);
     }
 
     fn open(&mut self, id: JobId) -> Result<&mut Job, String> {
@@ -190,7 +314,8 @@ impl Checks {
         if job.settled.contains_key(&task.index) || !job.given_up.insert(task.index) {
             return Err(format!("{task} is given up although it was done"));
         }
-        if enough { Ok(()) } else { Err(format!("{task} is given up after {} attempts", attempts.len())) }
+        let audit = job.audits.contains_key(&task.index) && counted >= AUDIT_ATTEMPTS;
+        if enough || audit { Ok(()) } else { Err(format!("{task} is given up after {} attempts", attempts.len())) }
     }
 
     fn ended(&mut self, id: JobId, end: &JobEnd) -> Result<(), String> {
@@ -200,7 +325,13 @@ impl Checks {
         let totals = &end.totals;
         let tasks = job.prepared.as_ref().map_or(0, |prepared| prepared.tasks.len());
         let done = (totals.tasks_settled as usize, totals.tasks_given_up as usize);
-        if done != (job.settled.len(), job.given_up.len()) {
+        let own = |index: &&TaskIndex| (index.0 as usize) < tasks;
+        let counted = (job.settled.keys().filter(own).count(), job.given_up.iter().filter(own).count());
+        let all_final = job.spec.verification == Verification::Off || job.finals.len() == counted.0;
+        if end.ending == Ending::Completed && !all_final {
+            return Err(format!("{id} is completed with results that are not final"));
+        }
+        if done != counted {
             return Err(format!("{id} ends with {done:?} tasks settled and given up"));
         }
         if end.ending == Ending::Completed
@@ -229,7 +360,8 @@ impl Checks {
             let (Ok(result), Ok(())) = (&report.outcome, ack) else { continue };
             let lease = &report.lease.lease;
             let settled = self.jobs.get(&lease.task.job).and_then(|job| job.settled.get(&lease.task.index));
-            let durable = settled.is_some_and(|settled| settled.device == device && settled.report == *result);
+            let voided = self.jobs.get(&lease.task.job).map_or(&[][..], |job| &job.voided);
+            let durable = settled.into_iter().chain(voided).any(|by| by.device == device && by.report == *result);
             if !durable && !self.failed.contains(&lease.id) {
                 return Err(format!("{} is acknowledged and not durable", lease.task));
             }

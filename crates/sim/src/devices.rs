@@ -1,6 +1,6 @@
 //! Devices: the machine around each agent, its clock, and how its attempts end.
 
-use crate::coordinator::{METER, Origin, TICKET, honest_report};
+use crate::coordinator::{METER, Origin, ticket};
 use crate::world::{Answer, Event, World};
 use crate::{Character, Plan, Rng};
 use caii_agent::{Action, Agent, Config, Context, ExitReason, Input};
@@ -14,6 +14,7 @@ pub(crate) struct Host {
     pub(crate) is_clone: bool,
     shares_identity: bool,
     public_key: [u8; 32],
+    owner: u8,
     device: DeviceId,
     enrolled: bool,
     agent: Option<Agent>,
@@ -44,6 +45,7 @@ impl Host {
                 is_clone,
                 shares_identity: plan.clones.contains(&place),
                 public_key,
+                owner: place as u8 % plan.owners,
                 device: caii_trust::device_id(&public_key),
                 enrolled: false,
                 agent: None,
@@ -88,11 +90,11 @@ impl World {
             return;
         }
         if !host.enrolled {
-            let public_key = host.public_key;
+            let (public_key, secret_hash) = (host.public_key, ticket(host.owner));
             self.after(3_000, Event::HostStarts { host: place });
             if !self.lost() {
                 let name = format!("device {place}");
-                let enrol = caii_coordinator::Input::Enrol { secret_hash: TICKET, public_key, name };
+                let enrol = caii_coordinator::Input::Enrol { secret_hash, public_key, name };
                 self.arrives(Origin::Enrolment { host: place }, enrol);
             }
             return;
@@ -244,6 +246,11 @@ impl World {
                 match reason {
                     ExitReason::Stopped { .. } => {}
                     ExitReason::Superseded if self.hosts[place].shares_identity => {}
+                    ExitReason::Refused(Refusal::DeviceConvicted(_))
+                        if matches!(self.hosts[place].character, Character::Lies(_)) =>
+                    {
+                        self.hosts[place].gone = true;
+                    }
                     other => self.object(format!("device {place} is turned away: {other:?}")),
                 }
                 self.agent_is_gone(place, 60_000);
@@ -325,7 +332,11 @@ impl World {
             let (delay, incarnation) = (self.rng.between(1, most), self.hosts[place].incarnation);
             return self.after(delay, Event::HostEnds { host: place, incarnation, politely: false });
         }
-        let mut report = honest_report(&lease.input);
+        let liar = match self.hosts[place].character {
+            Character::Lies(liar) => Some(liar),
+            _ => None,
+        };
+        let mut report = self.told_of(liar, &lease);
         let input = match fails {
             Some(kind) => {
                 self.checks.device_failed(lease.id, kind);

@@ -9,15 +9,18 @@
 //!
 //! The same plan gives the same trace, byte for byte. What is absent: clocks, randomness from outside, IO, threads.
 
+pub mod cheats;
 mod checks;
 mod coordinator;
 mod devices;
 mod faults;
+mod lies;
 mod network;
 mod plan;
 mod rng;
 mod world;
 
+pub use lies::Liar;
 pub use plan::{Character, JobPlan, Mutation, Plan, Rates};
 pub use rng::Rng;
 pub use world::{Outcome, Stats, run};

@@ -1,7 +1,8 @@
 //! What a simulated pool consists of and what goes wrong there.
 
+use crate::Liar;
 use crate::Rng;
-use caii_model::AttemptFailureKind;
+use caii_model::{AttemptFailureKind, Verification};
 
 /// A simulated pool and its misfortunes.
 #[derive(Debug, Clone)]
@@ -10,6 +11,8 @@ pub struct Plan {
     pub seed: u64,
     /// Devices. The first one should be honest, so that the work can end.
     pub devices: Vec<Character>,
+    /// Owners of the devices, who have them in turns.
+    pub owners: u8,
     /// Devices that have a copy of another one's identity: the place of the original among `devices`.
     pub clones: Vec<usize>,
     /// What requesters submit.
@@ -41,6 +44,8 @@ pub enum Character {
     Forger,
     /// Leaves for ever after a while.
     Leaves,
+    /// Falsifies results.
+    Lies(Liar),
 }
 
 /// A job that a requester submits.
@@ -56,6 +61,8 @@ pub struct JobPlan {
     pub poisoned: Vec<u32>,
     /// Whether no device can start its program.
     pub unstartable: bool,
+    /// How its results are checked.
+    pub verification: Verification,
     /// Whether somebody waits for its single task.
     pub sync: bool,
     /// When it is cancelled, in milliseconds after its submission.
@@ -117,6 +124,7 @@ impl Plan {
         Self {
             seed,
             devices: vec![Character::Honest; 3],
+            owners: 3,
             clones: vec![],
             jobs: vec![JobPlan::new(0, 12)],
             rates: Rates::default(),
@@ -151,9 +159,28 @@ impl Plan {
         }
         let clones = if rng.chance(150) { vec![rng.between(0, devices.len() as u64 - 1) as usize] } else { vec![] };
         let jobs = (0..rng.between(1, 6)).map(|_| JobPlan::draw(rng)).collect();
+        // Of a stream of its own, so that what other parts of a plan are does not depend on it.
+        let checks = &mut Rng::new(seed ^ 0xc4ec);
+        let mut jobs: Vec<JobPlan> = jobs;
+        for job in jobs.iter_mut().filter(|job| !job.sync) {
+            job.verification = match checks.between(0, 9) {
+                0..3 => Verification::Off,
+                3..5 => Verification::Spot,
+                5..8 => Verification::Audit { depth: checks.between(1, 30) as u32 },
+                _ => Verification::Quorum { results: checks.between(2, 3) as u8 },
+            };
+        }
+        for device in devices.iter_mut().skip(1).filter(|device| **device == Character::Honest) {
+            if checks.chance(300) {
+                let per_mille = *checks.pick(&[20, 100, 500, 1_000]);
+                *device = Character::Lies(Liar { per_mille, colludes: checks.chance(500) });
+            }
+        }
+        let owners = checks.between(1, 4) as u8;
         let rates = if rng.chance(100) { Rates::default() } else { Rates::draw(rng) };
         Self {
             devices,
+            owners,
             clones,
             jobs,
             rates,
@@ -173,6 +200,7 @@ impl JobPlan {
             tasks,
             poisoned: vec![],
             unstartable: false,
+            verification: Verification::Off,
             sync: false,
             cancel_after: None,
             deadline_after: 48 * 3_600_000,

@@ -3,6 +3,7 @@
 use crate::checks::Checks;
 use crate::coordinator::{Node, Origin};
 use crate::devices::Host;
+use crate::lies::Lies;
 use crate::{Plan, Rng};
 use caii_agent::Input as AgentInput;
 use caii_coordinator::{Input, Reply};
@@ -85,6 +86,12 @@ pub(crate) enum Event {
     Prepared { process: u64, job: JobId },
     /// The shell of this process has written a job's output.
     Assembled { process: u64, job: JobId },
+    /// The shell of this process has gathered an audit's items.
+    Gathered { process: u64, task: TaskId },
+    /// The shell of this process has compared an audit.
+    Compared { process: u64, task: TaskId },
+    /// The shell of this process has run places of an audit.
+    Refereed { process: u64, task: TaskId, places: Vec<u32> },
     /// Something reaches the coordinator.
     Arrives { origin: Origin, input: Box<Input> },
     /// The connection of this device's request is seen to break.
@@ -136,6 +143,7 @@ pub(crate) struct World {
     pub(crate) stages: Vec<Stage>,
     pub(crate) healed: bool,
     pub(crate) checks: Checks,
+    pub(crate) lies: Lies,
     pub(crate) stats: Stats,
     violation: Option<String>,
     trace: Vec<String>,
@@ -151,6 +159,7 @@ impl World {
             stages: vec![Stage::Uploads; plan.jobs.len()],
             healed: false,
             checks: Checks::default(),
+            lies: Lies::default(),
             stats: Stats::default(),
             violation: None,
             trace: Vec::new(),
@@ -184,6 +193,9 @@ impl World {
             Event::Commit { process, batch } => self.commit(process, batch),
             Event::Prepared { process, job } => self.prepared(process, job),
             Event::Assembled { process, job } => self.assembled(process, job),
+            Event::Gathered { process, task } => self.gathered(process, task),
+            Event::Compared { process, task } => self.compared(process, task),
+            Event::Refereed { process, task, places } => self.refereed(process, task, places),
             Event::Arrives { origin, input } => self.arrives(origin, *input),
             Event::Breaks { host, incarnation, sequence } => self.breaks(host, incarnation, sequence),
             Event::HostStarts { host } => self.start_host(host),
@@ -252,6 +264,7 @@ impl World {
             workload: crate::coordinator::manifest(plan.unstartable).digest(),
             input,
             records_per_task: None,
+            verification: plan.verification,
             deadline,
         };
         let input = match self.stages[job] {

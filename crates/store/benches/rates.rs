@@ -150,6 +150,7 @@ fn submitted(job: JobId) -> Change {
         workload: Digest([1; 32]),
         input: None,
         records_per_task: None,
+        verification: Verification::Off,
         deadline: Timestamp(u64::MAX),
     };
     Change::JobSubmitted(job, spec, Timestamp(1))

@@ -3,6 +3,7 @@
 use crate::{Epoch, JobQuery, Snapshot, Store, StoreError};
 use caii_coordinator::{Attempt, Change, JobRecord, NextIds};
 use caii_model::*;
+use caii_verify::{Secret, Standing};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -28,6 +29,10 @@ struct Rows {
     workloads: BTreeMap<Digest, Manifest>,
     models: BTreeMap<String, Model>,
     files: BTreeMap<FileId, FileMeta>,
+    standings: BTreeMap<(DeviceId, Digest), Standing>,
+    convictions: BTreeMap<DeviceId, Conviction>,
+    /// By period: the secret and since when.
+    secrets: BTreeMap<u64, (Secret, Timestamp)>,
     jobs: BTreeMap<JobId, JobRow>,
     next: NextIds,
 }
@@ -39,6 +44,7 @@ struct JobRow {
     settled: BTreeMap<TaskIndex, Settled>,
     given_up: BTreeMap<TaskIndex, Timestamp>,
     attempts: Vec<(TaskIndex, Attempt)>,
+    checks: Vec<(TaskIndex, CheckEvent)>,
 }
 
 /// Takes one change back. Run in reverse order when a later change of the same commit does not fit.
@@ -135,6 +141,15 @@ impl Rows {
         changes.extend(self.workloads.values().cloned().map(Change::WorkloadAdded));
         changes.extend(self.models.values().cloned().map(Change::ModelAdded));
         changes.extend(self.files.values().cloned().map(Change::FileCreated));
+        changes.extend(self.convictions.values().cloned().map(Change::DeviceConvicted));
+        let standings = self.standings.iter();
+        changes.extend(standings.map(|((device, of), standing)| Change::StandingChanged(*device, *of, *standing)));
+        let secret = self.secrets.last_key_value();
+        changes.extend(secret.map(|(period, (secret, since))| Change::AuditSecret {
+            period: *period,
+            secret: *secret,
+            since: *since,
+        }));
         self.jobs.values().filter(|job| job.record.end.is_none()).for_each(|job| job.replay(&mut changes));
         Snapshot { changes, next: self.next }
     }
@@ -223,6 +238,37 @@ impl Rows {
                 insert_new(&mut job.given_up, task.index, at, "the task is given up")?;
                 undo_job(task.job, move |job| _ = job.given_up.remove(&task.index))
             }
+            Change::AuditSecret { period, secret, since } => {
+                insert_new(&mut self.secrets, period, (secret, since), "there is a secret of this period")?;
+                Box::new(move |rows| _ = rows.secrets.remove(&period))
+            }
+            Change::StandingChanged(device, workload, standing) => {
+                let before = self.standings.insert((device, workload), standing);
+                Box::new(move |rows| restore(&mut rows.standings, (device, workload), before))
+            }
+            Change::DeviceConvicted(conviction) => {
+                let (device, standings) = (conviction.device, self.standings.clone());
+                self.standings.retain(|(other, _), _| *other != device);
+                let before = self.convictions.insert(device, conviction);
+                Box::new(move |rows| {
+                    rows.standings = standings;
+                    restore(&mut rows.convictions, device, before);
+                })
+            }
+            Change::Checked(task, event) => {
+                self.prepared_job(task.job)?.checks.push((task.index, event));
+                undo_job(task.job, |job| drop(job.checks.pop()))
+            }
+            Change::TaskVoided(task, _, _) => {
+                let job = self.prepared_job(task.job)?;
+                let settled = job.settled.remove(&task.index).ok_or("the task is not settled")?;
+                let checks = job.checks.clone();
+                job.checks.retain(|(index, _)| *index != task.index);
+                undo_job(task.job, move |job| {
+                    job.settled.insert(task.index, settled);
+                    job.checks = checks;
+                })
+            }
             Change::JobEnding(id, ending, at) => {
                 let before = self.open_job(id)?.record.ending.replace((ending, at));
                 undo_job(id, |job| job.record.ending = before)
@@ -255,6 +301,7 @@ impl JobRow {
             settled: BTreeMap::new(),
             given_up: BTreeMap::new(),
             attempts: Vec::new(),
+            checks: Vec::new(),
         }
     }
 
@@ -266,6 +313,7 @@ impl JobRow {
             changes.push(Change::JobPrepared(*id, input.clone(), *at));
         }
         changes.extend(self.settled.iter().map(|(index, by)| Change::TaskSettled(task(*index), by.clone())));
+        changes.extend(self.checks.iter().map(|(index, event)| Change::Checked(task(*index), event.clone())));
         changes.extend(self.attempts.iter().map(|(index, how)| Change::AttemptFailed(task(*index), how.clone())));
         changes.extend(self.given_up.iter().map(|(index, at)| Change::TaskGivenUp(task(*index), *at)));
         changes.extend(ending.iter().map(|(ending, at)| Change::JobEnding(*id, ending.clone(), *at)));

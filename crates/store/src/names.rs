@@ -1,6 +1,6 @@
 //! The words that stand for closed enums in rows. They are stored: a word never changes its meaning.
 
-use caii_model::{AttemptFailureKind, Ending, Endpoint, FilePurpose, JobKind, Role};
+use caii_model::{AttemptFailureKind, Ending, Endpoint, FilePurpose, JobKind, Role, Verification, VoidReason};
 
 /// An enum whose variants are stored as words.
 pub(crate) trait Named: Copy + 'static {
@@ -87,6 +87,44 @@ pub(crate) fn job_kind_name(kind: &JobKind) -> &'static str {
         JobKind::Program { .. } => "program",
         JobKind::Batch { .. } => "batch",
         JobKind::Sync { .. } => "sync",
+    }
+}
+
+impl Named for VoidReason {
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn name(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+/// The word for how a job is checked; its number is kept beside it.
+pub(crate) fn verification_name(verification: Verification) -> &'static str {
+    match verification {
+        Verification::Off => "off",
+        Verification::Spot => "spot",
+        Verification::Audit { .. } => "audit",
+        Verification::Quorum { .. } => "quorum",
+    }
+}
+
+/// Its number; 0 where it has none.
+pub(crate) fn verification_number(verification: Verification) -> u32 {
+    match verification {
+        Verification::Off | Verification::Spot => 0,
+        Verification::Audit { depth } => depth,
+        Verification::Quorum { results } => u32::from(results),
+    }
+}
+
+/// What a word and a number stand for.
+pub(crate) fn verification_from(name: &str, number: u32) -> Option<Verification> {
+    match (name, number) {
+        ("off", 0) => Some(Verification::Off),
+        ("spot", 0) => Some(Verification::Spot),
+        ("audit", depth) => Some(Verification::Audit { depth }),
+        ("quorum", results) => u8::try_from(results).ok().map(|results| Verification::Quorum { results }),
+        _ => None,
     }
 }
 

@@ -385,6 +385,70 @@ pub(crate) struct PreparedRow {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct CheckRow {
+    #[prost(oneof = "check_row::Event", tags = "1, 2, 3, 4, 5")]
+    pub(crate) event: Option<check_row::Event>,
+}
+
+pub(crate) mod check_row {
+    #[derive(Clone, PartialEq, prost::Oneof)]
+    pub(crate) enum Event {
+        #[prost(message, tag = "1")]
+        Drawn(super::DrawnRow),
+        #[prost(message, tag = "2")]
+        Made(super::MadeRow),
+        #[prost(message, tag = "3")]
+        Prepared(super::GatheredRow),
+        #[prost(message, tag = "4")]
+        Ended(super::EndedRow),
+        #[prost(uint64, tag = "5")]
+        FinalMs(u64),
+    }
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct DrawnRow {
+    #[prost(uint64, tag = "1")]
+    pub(crate) mark: u64,
+    #[prost(uint32, repeated, tag = "2")]
+    pub(crate) items: Vec<u32>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct MadeRow {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) of: Vec<u8>,
+    #[prost(uint32, repeated, tag = "2")]
+    pub(crate) tasks: Vec<u32>,
+    #[prost(uint32, repeated, tag = "3")]
+    pub(crate) items: Vec<u32>,
+    #[prost(uint32, optional, tag = "4")]
+    pub(crate) whole: Option<u32>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct GatheredRow {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) blob: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) digest: Vec<u8>,
+    #[prost(uint64, tag = "3")]
+    pub(crate) offset: u64,
+    #[prost(uint32, tag = "4")]
+    pub(crate) len: u32,
+    #[prost(uint32, tag = "5")]
+    pub(crate) records: u32,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct EndedRow {
+    #[prost(uint32, repeated, tag = "1")]
+    pub(crate) survived: Vec<u32>,
+    #[prost(uint32, repeated, tag = "2")]
+    pub(crate) waived: Vec<u32>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct EndingRow {
     #[prost(enumeration = "EndingKind", tag = "1")]
     pub(crate) kind: i32,

@@ -109,7 +109,7 @@ impl From<&Refusal> for proto::Refusal {
             | Refusal::NoDevice { reason: text } => Self { text: text.clone(), ..plain },
             Refusal::TicketExpired(ticket, at) => Self { subject: ticket.0, number: at.0, ..plain },
             Refusal::TicketSpent(ticket, uses) => Self { subject: ticket.0, number: u64::from(*uses), ..plain },
-            Refusal::DeviceUnknown(device) | Refusal::LeaseForeign(device) => {
+            Refusal::DeviceUnknown(device) | Refusal::DeviceConvicted(device) | Refusal::LeaseForeign(device) => {
                 Self { subject_bytes: device.0.to_vec(), ..plain }
             }
             Refusal::BootChanged(boot) => Self { subject_bytes: boot.0.to_vec(), ..plain },
@@ -168,6 +168,7 @@ fn typed(refusal: &proto::Refusal) -> Option<Refusal> {
         "ticket-expired" => Refusal::TicketExpired(TicketId(subject), Timestamp(number)),
         "ticket-spent" => Refusal::TicketSpent(TicketId(subject), u32::try_from(number).ok()?),
         "device-unknown" => Refusal::DeviceUnknown(device()?),
+        "device-convicted" => Refusal::DeviceConvicted(device()?),
         "boot-changed" => Refusal::BootChanged(BootId(fixed("Refusal", &refusal.subject_bytes).ok()?)),
         "session-unknown" => Refusal::SessionUnknown,
         "session-held" => Refusal::SessionHeld(SessionId(fixed("Refusal", &refusal.subject_bytes).ok()?)),

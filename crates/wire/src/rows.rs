@@ -8,8 +8,8 @@ use crate::convert::{choice, digest, fixed, required};
 use crate::open::Frame;
 use crate::{DecodeError, limits, proto};
 use caii_model::{
-    AttemptFailure, Bytes, DeviceId, Digest, Ending, Endpoint, InputError, InputFormat, JobKind, Manifest, Prepared,
-    Settled, TaskInput, TaskReport, Timestamp,
+    AttemptFailure, Audit, AuditEnd, AuditSubject, Bytes, CheckEvent, DeviceId, Digest, Ending, Endpoint, InputError,
+    InputFormat, ItemId, JobKind, Manifest, Prepared, Settled, TaskIndex, TaskInput, TaskReport, Timestamp,
 };
 use prost::Message;
 
@@ -130,6 +130,67 @@ pub fn decode_prepared(row: &[u8]) -> Result<Prepared, DecodeError> {
         records += u64::from(*task_records);
     }
     Ok(Prepared { blob: digest("PreparedRow.blob", &message.blob)?, size: Bytes(size), records, tasks })
+}
+
+/// The row of a step in the checking of a task.
+pub fn encode_check(event: &CheckEvent) -> Vec<u8> {
+    use proto::check_row::Event;
+    let event = match event {
+        CheckEvent::Drawn { mark, items } => Event::Drawn(proto::DrawnRow { mark: *mark, items: items.clone() }),
+        CheckEvent::Made(audit) => {
+            let mut row = proto::MadeRow { of: audit.of.0.to_vec(), ..Default::default() };
+            match &audit.subject {
+                AuditSubject::Task(task) => row.whole = Some(task.0),
+                AuditSubject::Items(items) => {
+                    row.tasks = items.iter().map(|id| id.task.0).collect();
+                    row.items = items.iter().map(|id| id.item).collect();
+                }
+            }
+            Event::Made(row)
+        }
+        CheckEvent::Prepared(blob, input) => Event::Prepared(proto::GatheredRow {
+            blob: blob.0.to_vec(),
+            digest: input.digest.0.to_vec(),
+            offset: input.offset,
+            len: input.len,
+            records: input.records,
+        }),
+        CheckEvent::Ended(end) => {
+            Event::Ended(proto::EndedRow { survived: end.survived.clone(), waived: end.waived.clone() })
+        }
+        CheckEvent::Final(at) => Event::FinalMs(at.0),
+    };
+    write(&proto::CheckRow { event: Some(event) })
+}
+
+/// The step of this row.
+pub fn decode_check(row: &[u8]) -> Result<CheckEvent, DecodeError> {
+    use proto::check_row::Event;
+    let message: proto::CheckRow = read("CheckRow", row)?;
+    Ok(match required("CheckRow.event", message.event)? {
+        Event::Drawn(drawn) => CheckEvent::Drawn { mark: drawn.mark, items: drawn.items },
+        Event::Made(made) => {
+            let of = DeviceId(fixed("MadeRow.of", &made.of)?);
+            if made.tasks.len() != made.items.len() || (made.whole.is_some() && !made.items.is_empty()) {
+                return Err(DecodeError::Rule { field: "MadeRow", reason: "it is of items or of one task" });
+            }
+            let items = made.tasks.into_iter().zip(made.items);
+            let items = items.map(|(task, item)| ItemId { task: TaskIndex(task), item }).collect();
+            let subject = made.whole.map_or(AuditSubject::Items(items), |task| AuditSubject::Task(TaskIndex(task)));
+            CheckEvent::Made(Audit { of, subject })
+        }
+        Event::Prepared(row) => {
+            let input = TaskInput {
+                digest: digest("GatheredRow.digest", &row.digest)?,
+                offset: row.offset,
+                len: row.len,
+                records: row.records,
+            };
+            CheckEvent::Prepared(digest("GatheredRow.blob", &row.blob)?, input)
+        }
+        Event::Ended(end) => CheckEvent::Ended(AuditEnd { survived: end.survived, waived: end.waived }),
+        Event::FinalMs(at) => CheckEvent::Final(Timestamp(at)),
+    })
 }
 
 /// The row of how a job ended.

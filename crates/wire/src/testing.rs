@@ -271,6 +271,7 @@ pub(crate) fn every_refusal() -> Vec<Refusal> {
         Refusal::TicketSpent(TicketId(14), 15),
         Refusal::DeviceUnknown(DeviceId([16; 8])),
         Refusal::BootChanged(BootId([17; 16])),
+        Refusal::DeviceConvicted(DeviceId([19; 8])),
         Refusal::SessionUnknown,
         Refusal::SessionHeld(SessionId([18; 16])),
         Refusal::SessionSuperseded,

@@ -5,6 +5,7 @@ use crate::client::{Client, PoolArgs};
 use crate::error::CliError;
 use crate::output::{self, Format};
 use crate::waiting;
+use caii_model::Verification;
 use caii_node::views::{JobView, List};
 use clap::Subcommand;
 use std::io::{BufRead, BufReader};
@@ -20,6 +21,9 @@ pub(crate) enum Batch {
         /// What the lines call; default: what the first line says.
         #[arg(long, value_name = "PATH")]
         endpoint: Option<String>,
+        /// How results are checked: spot, audit, audit=N or quorum=N; default: as the pool has it.
+        #[arg(long, value_name = "HOW")]
+        verify: Option<Verification>,
         /// Wait until it has ended and fetch the results.
         #[arg(long)]
         wait: bool,
@@ -58,7 +62,7 @@ pub(crate) enum Batch {
 pub(crate) async fn run(command: Batch, pool: &PoolArgs, format: Format) -> Result<ExitCode, CliError> {
     let client = Client::new(pool)?;
     match command {
-        Batch::Submit { requests, endpoint, wait, out, errors } => {
+        Batch::Submit { requests, endpoint, verify, wait, out, errors } => {
             let endpoint = match endpoint {
                 Some(endpoint) => endpoint,
                 None => first_url(&requests)?,
@@ -68,6 +72,7 @@ pub(crate) async fn run(command: Batch, pool: &PoolArgs, format: Format) -> Resu
                 "input_file_id": file,
                 "endpoint": endpoint,
                 "completion_window": "24h",
+                "verify": verify.map(|how| how.to_string()),
             });
             let batch: serde_json::Value = client.post("/v1/batches", &ask).await?;
             let id = batch["id"].as_str().unwrap_or_default().to_owned();

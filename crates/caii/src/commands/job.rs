@@ -4,7 +4,7 @@ use crate::client::{Client, PoolArgs};
 use crate::error::CliError;
 use crate::output::{self, Format, ago, table, thousands};
 use crate::waiting::{self, ended};
-use caii_model::{Bytes, Millis};
+use caii_model::{Bytes, Millis, Verification};
 use caii_node::views::{BlobRefView, ExplainView, JobCreate, JobView, LimitsView, List, WorkloadCreate, WorkloadView};
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::{Path, PathBuf};
@@ -58,6 +58,9 @@ pub(crate) struct Submit {
     /// Records in a task, which is what a device is given at a time; default: the pool chooses.
     #[arg(long, value_name = "N")]
     records_per_task: Option<u32>,
+    /// How results are checked: spot, audit, audit=N or quorum=N; default: as the pool has it.
+    #[arg(long, value_name = "HOW")]
+    verify: Option<Verification>,
     /// What one run of the program sees.
     #[arg(long, value_enum, default_value_t = Scope::Item)]
     scope: Scope,
@@ -176,6 +179,7 @@ async fn submit_program(client: &Client, submit: Submit, format: Format) -> Resu
         input_file_id,
         format: if lines { "lines" } else { "jsonl" }.into(),
         records_per_task: submit.records_per_task,
+        verify: submit.verify.map(|how| how.to_string()),
         expires_after_ms: Some(submit.expires.0),
     };
     let view: JobView = client.post("/caii/v1/jobs", &ask).await?;

@@ -75,7 +75,9 @@ async fn serve(up: Up, pool: &PoolArgs, format: Format) -> Result<ExitCode, CliE
     if !up.advertise.is_empty() {
         config.advertise = up.advertise;
     }
-    let mut running = Running::start(PoolOptions { dir: dir.clone(), config, charter: up.charter }).await?;
+    let exe = std::env::current_exe().map_err(|error| CliError::file("find", "the caii binary".as_ref(), error))?;
+    let runner = Some((exe, vec!["runner".into()]));
+    let mut running = Running::start(PoolOptions { dir: dir.clone(), config, charter: up.charter, runner }).await?;
     print_addresses(format, &dir, running.addresses());
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .map_err(|error| CliError::file("handle signals of", &dir, error))?;

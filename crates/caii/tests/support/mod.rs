@@ -210,6 +210,27 @@ impl World {
         self.agents.push((name.to_owned(), child));
     }
 
+    /// Starts an agent of this account.
+    pub(crate) fn start_agent_of(&mut self, account: &str, name: &str) {
+        let ticket = self.ticket_of(account);
+        self.start_agent_with(name, &[&ticket, "--slots", "1"]);
+    }
+
+    /// A join ticket for devices of this account.
+    pub(crate) fn ticket_of(&self, account: &str) -> String {
+        self.json(&["ticket", "create", "--account", account])["ticket"].as_str().unwrap().to_owned()
+    }
+
+    /// Starts an agent of this account that falsifies so many of a thousand results.
+    pub(crate) fn start_cheat_of(&mut self, account: &str, name: &str, per_mille: u16) {
+        let log = std::fs::File::options().create(true).append(true).open(self.path(&format!("{name}.log"))).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_caii-cheat"));
+        command.arg(self.ticket_of(account)).arg(self.path(&format!("agent-{name}"))).arg(env!("CARGO_BIN_EXE_caii"));
+        command.args([name, &per_mille.to_string()]);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        self.agents.push((name.to_owned(), child));
+    }
+
     /// The agent's process.
     pub(crate) fn agent_pid(&self, name: &str) -> u32 {
         self.agents.iter().find(|(n, _)| n == name).unwrap().1.id()

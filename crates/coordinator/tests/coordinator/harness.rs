@@ -267,6 +267,7 @@ impl Pool {
             workload: self.workload,
             input: Some(self.file(owner)),
             records_per_task: None,
+            verification: Verification::Off,
             deadline: Timestamp(self.now + 24 * 3_600_000),
         }
     }
@@ -309,6 +310,28 @@ impl Pool {
             _ => None,
         };
         self.changes.iter().filter_map(given_up).collect()
+    }
+
+    /// A device in conversation that this account lends.
+    pub(crate) fn device_of(&mut self, owner: &str) -> Dev {
+        self.devices += 1;
+        let secret_hash = Digest([100 + self.devices; 32]);
+        let (account, valid_for) = (account(owner), Millis(3_600_000));
+        self.must(Input::TicketIssue { account, secret_hash, valid_for, uses_max: 1 });
+        let enrol = Input::Enrol { secret_hash, public_key: [self.devices; 32], name: format!("of {owner}") };
+        let Reply::Device(id) = self.must(enrol) else { panic!("no device") };
+        let mut device = Dev { id, session: None, sequence: 0, slots: 4, holding: vec![] };
+        self.speak(&mut device, |_| ());
+        device
+    }
+
+    /// A job of so many tasks of two records each, checked so.
+    pub(crate) fn checked_job(&mut self, tasks: u32, verification: Verification) -> JobId {
+        let spec = JobSpec { verification, ..self.spec("alice") };
+        let Reply::Job(job) = self.must(Input::JobSubmit(spec)) else { panic!("no job") };
+        self.effects();
+        self.step(Input::JobPrepared(job, Ok(prepared(tasks))));
+        job
     }
 
     /// An enrolled device that has not spoken.

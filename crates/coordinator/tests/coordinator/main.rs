@@ -7,3 +7,4 @@ mod harness;
 mod jobs;
 mod registry;
 mod sharing;
+mod verify;

@@ -84,6 +84,7 @@ async fn prepared(server: &Server, dir: &Path, charter: Digest) -> (AttemptFailu
         runner: ("/nonexistent".into(), vec![]),
         priority: Priority::Normal,
         slots: 1,
+        falsify: None,
         gate: gate(server, &dir.join("charter"), charter),
         jails: Jails::open(dir, JailPolicy::REQUIRE, Arc::new(|_| ())),
         device_secret: caii_sandbox::DeviceSecret::new([7; 32]),

@@ -84,6 +84,20 @@ pub struct AgentOptions {
     pub stop_grace: Millis,
     /// What the owner chooses. Where it says nothing, `agent.toml` in the directory does.
     pub choices: Choices,
+    /// Falsifies results before the device commits to them. For demonstrations and tests of what a pool does about it.
+    #[doc(hidden)]
+    pub falsify: Option<Falsify>,
+}
+
+/// What a cheating contributor's agent does to an outcome.
+#[doc(hidden)]
+#[derive(Clone)]
+pub struct Falsify(pub Arc<dyn Fn(&mut caii_model::ItemOutcome) + Send + Sync>);
+
+impl std::fmt::Debug for Falsify {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Falsify")
+    }
 }
 
 impl AgentOptions {
@@ -99,6 +113,7 @@ impl AgentOptions {
             cache_limit: Bytes(20_000_000_000),
             stop_grace: Millis(5_000),
             choices: Choices::default(),
+            falsify: None,
         }
     }
 }
@@ -345,6 +360,7 @@ async fn work(
         slots: config.slots as usize,
         gate: gate.clone(),
         jails: Jails::open(home.path(), options.choices.jail(), events.clone()),
+        falsify: options.falsify.clone(),
     });
     let driver = Driver {
         pool: membership.pool,

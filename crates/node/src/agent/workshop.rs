@@ -5,8 +5,9 @@ use super::client::PoolClient;
 use super::gate::Gate;
 use super::jails::Jails;
 use super::wiped::{self, Wiped};
+use crate::items::split;
 use bytes::Bytes;
-use caii_model::{AttemptFailure, AttemptFailureKind, Digest, Lease, Manifest, Millis, Scope, TaskReport};
+use caii_model::{AttemptFailure, AttemptFailureKind, Digest, Lease, Manifest, Millis, TaskReport};
 use caii_sandbox::{
     DeviceSecret, JailLayers, Priority, RunError, Runner, RunnerSpec, StartError, TaskRun, supported_meters,
 };
@@ -44,6 +45,7 @@ pub(crate) struct Equipment {
     pub(crate) gate: Arc<Gate>,
     /// What must confine it, and where that is noted.
     pub(crate) jails: Arc<Jails>,
+    pub(crate) falsify: Option<super::Falsify>,
 }
 
 pub(crate) struct Workshop {
@@ -165,7 +167,8 @@ impl Workshop {
             let detail = "the workload had to make room for another on this device".to_owned();
             return Err(AttemptFailureKind::GivenBack.because(detail));
         };
-        let mut items = split(&input, loaded.spec.manifest.scope, lease.input.records)?;
+        let mut items = split(&input, loaded.spec.manifest.scope, lease.input.records)
+            .map_err(|detail| AttemptFailureKind::MalformedResult.because(detail))?;
         drop(input);
         let mut runner = match self.take(lease.workload) {
             Some(runner) => runner,
@@ -175,9 +178,12 @@ impl Workshop {
             wiped::scrubbing(|| items.iter().map(|item| (Digest::of(&item.bytes), item.records)).unzip());
         // The runner's side wipes them as this side would have.
         let items = items.iter_mut().map(|item| std::mem::take(&mut *item.bytes)).collect();
-        let run = Zeroizing::new(runner.run(items).await.map_err(failure_of_run)?);
+        let mut run = Zeroizing::new(runner.run(items).await.map_err(failure_of_run)?);
         let jail = runner.jail();
         self.keep(lease.workload, runner);
+        if let Some(falsify) = &self.equipment.falsify {
+            run.outcomes.iter_mut().for_each(|outcome| (falsify.0)(outcome));
+        }
         // Hashing and encoding megabytes would hold up everything else on this thread.
         let sealed = tokio::task::spawn_blocking(move || wiped::scrubbing(|| seal(&inputs, &records, &run, jail)));
         sealed
@@ -266,32 +272,6 @@ impl Workshop {
         // Nothing that is done under the lock can leave it half-done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What one run of the program sees.
-#[derive(Debug, PartialEq, Eq)]
-struct Item {
-    bytes: Wiped,
-    records: u32,
-}
-
-/// Splits a task's input into items. Records are lines, each ended by a line feed.
-fn split(input: &[u8], scope: Scope, records: u32) -> Result<Vec<Item>, AttemptFailure> {
-    let lines: Vec<&[u8]> = input.split_inclusive(|byte| *byte == b'\n').collect();
-    if lines.len() != records as usize || input.last() != Some(&b'\n') {
-        let detail = format!("the input has {} lines, the lease says {records} records", lines.len());
-        return Err(AttemptFailureKind::MalformedResult.because(detail));
-    }
-    Ok(match scope {
-        Scope::Task => vec![Item { bytes: input.to_vec().into(), records }],
-        Scope::Item { records: 1 } => {
-            lines.iter().map(|line| Item { bytes: line[..line.len() - 1].to_vec().into(), records: 1 }).collect()
-        }
-        Scope::Item { records } => {
-            let groups = lines.chunks(records.max(1) as usize);
-            groups.map(|group| Item { bytes: group.concat().into(), records: group.len() as u32 }).collect()
-        }
-    })
 }
 
 /// The report and the encoded result of a finished task.
@@ -383,7 +363,7 @@ impl Because for AttemptFailureKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use caii_model::{Fuel, ItemError, ItemOutcome};
+    use caii_model::{Fuel, ItemError, ItemOutcome, Scope};
 
     fn items(input: &str, scope: Scope, records: u32) -> Vec<(String, u32)> {
         let items = split(input.as_bytes(), scope, records).unwrap();

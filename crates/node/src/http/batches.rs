@@ -11,7 +11,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use caii_coordinator::{Coordinator, Input, JobRecord, Phase, Reply, Totals};
-use caii_model::{Digest, Ending, Endpoint, InputError, JobId, JobKind, JobSpec, Millis};
+use caii_model::{Digest, Ending, Endpoint, InputError, JobId, JobKind, JobSpec, Millis, NoVerification, Verification};
 use caii_store::{JobQuery, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -154,6 +154,15 @@ pub(super) struct Create {
     completion_window: Option<String>,
     metadata: Option<Map<String, Value>>,
     output_expires_after: Option<Value>,
+    /// Not of OpenAI's API: how results are checked (`audit`, `quorum=2`, `spot`). Its clients send it as `extra_body`.
+    verify: Option<String>,
+}
+
+/// How results are checked: as asked, else as the pool has it.
+pub(crate) fn verification(pool: &Shared, asked: Option<&str>) -> Result<Verification, ApiError> {
+    let Some(text) = asked else { return Ok(pool.config.verification) };
+    let invalid = |error: NoVerification| ApiError::invalid("verify", "field-invalid", format!("`verify`: {error}."));
+    text.parse().map_err(invalid)
 }
 
 pub(super) async fn create(
@@ -194,6 +203,7 @@ pub(super) async fn create(
         workload,
         input: Some(file_id),
         records_per_task: None,
+        verification: verification(&pool, body.verify.as_deref())?,
         deadline: crate::pool::actor::now() + WINDOW.1,
     };
     pool.must_be_certified(spec.workload).await?;
@@ -345,6 +355,7 @@ mod tests {
                 workload: Digest([1; 32]),
                 input: Some(FileId(7)),
                 records_per_task: None,
+                verification: Verification::Spot,
                 deadline: Timestamp(86_401_000),
             },
             submitted: Timestamp(1_000),

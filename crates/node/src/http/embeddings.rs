@@ -14,6 +14,7 @@ use axum::response::Response;
 use caii_coordinator::{Coordinator, Input, Reply};
 use caii_model::{
     Bytes as Size, Digest, Ending, Endpoint, JobId, JobKind, JobSpec, Millis, Model, Prepared, Refusal, TaskInput,
+    Verification,
 };
 use caii_store::{Store, StoreError};
 use serde::Deserialize;
@@ -61,6 +62,7 @@ pub(super) async fn create(State(pool): App, caller: Caller, body: Body) -> Resu
         workload: model.workload,
         input: None,
         records_per_task: None,
+        verification: Verification::Off,
         deadline: now() + Millis(pool.config.sync_wait_seconds * 1_000),
     };
     pool.must_be_certified(spec.workload).await?;

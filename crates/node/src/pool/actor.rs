@@ -2,7 +2,7 @@
 //! then lets anybody know.
 
 use caii_coordinator::{Config, Context, Coordinator, Effect, Input, Reply, RequestId};
-use caii_model::{BootId, Digest, JobId, PoolId, Refusal};
+use caii_model::{BootId, Digest, JobId, PoolId, Refusal, TaskId};
 use caii_store::{Epoch, Store, StoreError};
 use caii_trust::Ed25519Authority;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +27,12 @@ pub(crate) enum Work {
     Prepare(JobId),
     /// Write a job's output.
     Assemble(JobId),
+    /// Gather an audit's items.
+    Gather(TaskId),
+    /// Compare an audit with what it checks.
+    Compare(TaskId),
+    /// Run an audit's items, or those in dispute, on this machine.
+    Referee(TaskId),
 }
 
 type ReadFn = Box<dyn FnOnce(&Coordinator, &mut dyn Store) + Send>;
@@ -360,6 +366,10 @@ impl Actor {
                 }
                 Effect::Prepare(job) => self.assign(Work::Prepare(job)),
                 Effect::Assemble(job) => self.assign(Work::Assemble(job)),
+                Effect::Gather(task) => self.assign(Work::Gather(task)),
+                Effect::Compare(task) => self.assign(Work::Compare(task)),
+                // Which items are in dispute follows from what is stored.
+                Effect::Referee(task, _) => self.assign(Work::Referee(task)),
                 Effect::JobEnded(job) => {
                     for waiter in self.waiters.remove(&job).into_iter().flatten() {
                         let _ = waiter.send(());
@@ -466,6 +476,9 @@ fn finished(input: &Input) -> Option<Work> {
     match input {
         Input::JobPrepared(job, _) => Some(Work::Prepare(*job)),
         Input::JobAssembled(job, _) => Some(Work::Assemble(*job)),
+        Input::AuditGathered(task, ..) => Some(Work::Gather(*task)),
+        Input::AuditCompared(task, _) => Some(Work::Compare(*task)),
+        Input::AuditRefereed(task, _) => Some(Work::Referee(*task)),
         _ => None,
     }
 }
@@ -503,7 +516,7 @@ mod tests {
     use caii_coordinator::{Attempt, Change, JobRecord};
     use caii_model::{
         Account, Bytes, Digest, FilePurpose, InputFormat, JobKind, JobSpec, Limits, Manifest, MeterId, Millis, Role,
-        RuntimeClass, Scope, Settled, TaskIndex,
+        RuntimeClass, Scope, Settled, TaskIndex, Verification,
     };
     use caii_store::{JobQuery, MemoryStore, Snapshot};
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -634,6 +647,7 @@ mod tests {
             workload,
             input: Some(file.id),
             records_per_task: None,
+            verification: Verification::Off,
             deadline: now() + Millis(3_600_000),
         };
         let Ok(Reply::Job(job)) = running.handle.ask(Input::JobSubmit(spec)).await else { panic!("no job") };

@@ -1,5 +1,6 @@
 //! What an operator can choose. `docs/config/pool.toml` shows every setting with its default.
 
+use caii_model::Verification;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -32,6 +33,11 @@ pub struct PoolConfig {
     pub lease_seconds: u64,
     /// Seconds that a synchronous request waits for its answer.
     pub sync_wait_seconds: u64,
+    /// Seconds for which a check of results waits for a device that may do it, before the pool does it itself.
+    pub audit_patience_seconds: u64,
+    /// How the results of jobs are checked that do not say it themselves.
+    #[serde(deserialize_with = "verification")]
+    pub verification: Verification,
 }
 
 impl Default for PoolConfig {
@@ -47,6 +53,8 @@ impl Default for PoolConfig {
             device_silence_seconds: 12,
             lease_seconds: 3_600,
             sync_wait_seconds: 60,
+            audit_patience_seconds: 30,
+            verification: Verification::Spot,
         }
     }
 }
@@ -57,6 +65,10 @@ fn address_or_off<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<O
         return Ok(None);
     }
     text.parse().map(Some).map_err(|_| serde::de::Error::custom("expected `off` or an address like `127.0.0.1:7480`"))
+}
+
+fn verification<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Verification, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
 }
 
 /// Why settings are not acceptable.
@@ -159,7 +171,7 @@ mod tests {
         assert_eq!(PoolConfig::from_toml(sample).unwrap(), PoolConfig::default());
         // Each setting stands there, so that nobody has to look for it elsewhere.
         let shown: toml::Table = toml::from_str(sample).unwrap();
-        assert_eq!(shown.len(), 10);
+        assert_eq!(shown.len(), 12);
         assert_eq!(PoolConfig::from_toml("").unwrap(), PoolConfig::default());
     }
 

@@ -124,6 +124,17 @@ impl Home {
     }
 
     /// The key that makes this pool this pool; made on first use.
+    /// Where the pool's own runner keeps what it compiled.
+    pub(crate) fn referee(&self) -> PathBuf {
+        self.path.join("referee")
+    }
+
+    /// What binds what it compiled to this pool; from the pool's key, so that there is nothing more to keep.
+    pub(crate) fn referee_secret(&self) -> Result<[u8; 32], HomeError> {
+        let key = self.pool_key()?;
+        Ok(Digest::of(&key.sign("referee", &Digest::of(b"caii referee 1"))).0)
+    }
+
     pub(crate) fn pool_key(&self) -> Result<SigningKey, HomeError> {
         let path = self.path.join("pool.key");
         let bytes = match read_if_there(&path)? {

@@ -2,6 +2,7 @@
 
 pub(crate) mod actor;
 pub(crate) mod assemble;
+mod checks;
 mod config;
 pub(crate) mod governance;
 mod home;
@@ -52,6 +53,8 @@ pub struct PoolOptions {
     pub config: PoolConfig,
     /// A charter that stewards made, or a newer copy of it; without one the pool keeps what it has, or makes its own.
     pub charter: Option<PathBuf>,
+    /// The executable and arguments that become a runner, by which the pool itself decides between devices that differ.
+    pub runner: Option<(PathBuf, Vec<std::ffi::OsString>)>,
 }
 
 /// Where a running pool is found.
@@ -282,7 +285,7 @@ impl Pool {
     /// # Errors
     /// When the directory, its database or an address cannot be used; each says what to do.
     pub async fn start(options: PoolOptions) -> Result<Self, PoolError> {
-        let PoolOptions { dir, config, charter } = options;
+        let PoolOptions { dir, config, charter, runner } = options;
         config.check()?;
         let home = Home::open(&dir)?;
         let authority = Ed25519Authority::new(home.pool_key()?);
@@ -341,7 +344,14 @@ impl Pool {
             ended: Some(ended),
             home,
         };
+        let referee = match runner {
+            Some(runner) => {
+                Some(checks::Referee { runner, dir: pool.home.referee(), secret: pool.home.referee_secret()? })
+            }
+            None => None,
+        };
         let worker = work::Worker {
+            referee,
             handle: handle.clone(),
             blobs: blobs.clone(),
             records_per_job_max: config.records_per_job_max,
@@ -502,6 +512,7 @@ fn operator() -> Account {
 fn coordinator_config(config: &PoolConfig) -> Config {
     Config {
         device_silence_max: Millis(config.device_silence_seconds * 1_000),
+        audit_patience: Millis(config.audit_patience_seconds.saturating_mul(1_000)),
         lease_duration: Millis(config.lease_seconds * 1_000),
         jobs_open_max: config.jobs_open_max,
         tasks_per_job_max: config.tasks_per_job_max,

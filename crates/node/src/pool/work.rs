@@ -2,10 +2,14 @@
 
 use super::actor::{AskError, Handle, Work, WorkQueue, describe};
 use super::assemble::assemble;
+use super::checks::{self, Referee};
 use super::records::Format;
 use super::split::{BATCH_BYTES_MAX, BATCH_REQUESTS_MAX, Rules, cut, extract, records_per_task, whole};
-use caii_coordinator::{Assembled, Input};
-use caii_model::{Bytes, Digest, Ending, FileMeta, InputError, ItemOutcome, JobId, JobKind, JobSpec, Prepared, Scope};
+use caii_coordinator::{Assembled, AuditView, Input};
+use caii_model::{
+    Bytes, Digest, Ending, FileMeta, InputError, ItemOutcome, JobId, JobKind, JobSpec, Manifest, Prepared, Scope,
+    TaskId, TaskInput,
+};
 use caii_store::{BlobError, BlobWriter, Blobs};
 use caii_wire::limits::TASK_RESULT_MAX;
 use std::io::{self, BufReader, BufWriter, Write};
@@ -37,6 +41,8 @@ enum WorkError {
 pub(crate) struct Worker {
     pub(crate) handle: Handle,
     pub(crate) blobs: Arc<dyn Blobs>,
+    /// The pool's own executor, if it has one.
+    pub(crate) referee: Option<Referee>,
     pub(crate) records_per_job_max: u64,
     pub(crate) tasks_per_job_max: u32,
     pub(crate) stopping: Arc<AtomicBool>,
@@ -63,6 +69,9 @@ impl Worker {
             let outcome = match work {
                 Work::Prepare(job) => self.prepare(job).map(|result| Input::JobPrepared(job, result)),
                 Work::Assemble(job) => self.assemble(job).map(|result| Input::JobAssembled(job, result)),
+                Work::Gather(task) => self.gather(task),
+                Work::Compare(task) => self.compare(task),
+                Work::Referee(task) => self.referee(task),
             };
             match outcome {
                 Ok(input) => return Some(input),
@@ -140,6 +149,48 @@ impl Worker {
             Ok(tasks) => Ok(Prepared { blob, size, records, tasks }),
             Err(error) => Err(vec![error]),
         })
+    }
+
+    /// An audit that is under way. Nothing: it came to an end meanwhile.
+    fn audit(&self, task: TaskId) -> Result<Option<(AuditView, Manifest)>, WorkError> {
+        let read = move |coordinator: &caii_coordinator::Coordinator, _: &mut dyn caii_store::Store| {
+            let view = coordinator.audit(task)?;
+            let manifest = coordinator.workload(&view.workload)?.clone();
+            Some((view, manifest))
+        };
+        Ok(self.handle.read_blocking(read)?)
+    }
+
+    fn gather(&self, task: TaskId) -> Result<Input, WorkError> {
+        let gathered = match self.audit(task)? {
+            Some((view, _)) => checks::gather(&*self.blobs, &view)?,
+            // Nobody waits for it.
+            None => (Vec::new(), 0),
+        };
+        let (bytes, records) = gathered;
+        let len = u32::try_from(bytes.len()).map_err(|_| BlobError::TooLarge { limit: Bytes(u64::from(u32::MAX)) })?;
+        let digest = self.blobs.put_bytes(&bytes)?;
+        Ok(Input::AuditGathered(task, digest, TaskInput { digest, offset: 0, len, records }))
+    }
+
+    fn compare(&self, task: TaskId) -> Result<Input, WorkError> {
+        let differ = match self.audit(task)? {
+            Some((view, _)) => checks::compare(&*self.blobs, &view)?,
+            None => vec![],
+        };
+        Ok(Input::AuditCompared(task, differ))
+    }
+
+    fn referee(&self, task: TaskId) -> Result<Input, WorkError> {
+        let findings = match (self.audit(task)?, &self.referee) {
+            (None, _) => Ok(vec![]),
+            (_, None) => Err("this pool has no runner of its own".to_owned()),
+            (Some((view, manifest)), Some(referee)) => referee.decide(&*self.blobs, &view, &manifest)?,
+        };
+        if let Err(reason) = &findings {
+            tracing::warn!(%task, reason, "an audit stays undecided");
+        }
+        Ok(Input::AuditRefereed(task, findings))
     }
 
     fn assemble(&self, job: JobId) -> Result<Assembled, WorkError> {

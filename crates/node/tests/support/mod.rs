@@ -31,7 +31,7 @@ fn options(dir: &TempDir) -> PoolOptions {
     let any = |host: &str| format!("{host}:0").parse().unwrap();
     let config =
         PoolConfig { https_listen: any("127.0.0.1"), http_listen: Some(any("127.0.0.1")), ..PoolConfig::default() };
-    PoolOptions { dir: dir.path().to_owned(), config, charter: None }
+    PoolOptions { dir: dir.path().to_owned(), config, charter: None, runner: None }
 }
 
 /// One line of a batch's input.

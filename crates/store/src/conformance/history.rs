@@ -3,7 +3,7 @@
 use crate::JobQuery;
 use caii_coordinator::{Attempt, Catalog, Change, JobRecord};
 use caii_model::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Default, Clone)]
 pub(crate) struct History {
@@ -37,9 +37,11 @@ impl History {
             Change::JobSubmitted(id, ..) | Change::JobPrepared(id, ..) | Change::JobEnding(id, ..) => {
                 self.ended.contains(id)
             }
-            Change::TaskSettled(task, _) | Change::AttemptFailed(task, _) | Change::TaskGivenUp(task, _) => {
-                self.ended.contains(&task.job)
-            }
+            Change::TaskSettled(task, _)
+            | Change::AttemptFailed(task, _)
+            | Change::TaskGivenUp(task, _)
+            | Change::Checked(task, _) => self.ended.contains(&task.job),
+            Change::TaskVoided(..) => true,
             Change::FileCreated(file) => self.deleted.contains(&file.id),
             Change::ModelRemoved(_) | Change::FileDeleted(..) | Change::JobEnded(..) => true,
             _ => false,
@@ -96,13 +98,15 @@ impl History {
     }
 
     pub(super) fn settled(&self, job: JobId) -> Vec<(TaskIndex, Settled)> {
-        let settled = self.log.iter().filter_map(|change| match change {
-            Change::TaskSettled(task, settled) if task.job == job => Some((task.index, settled.clone())),
-            _ => None,
-        });
-        let mut settled: Vec<_> = settled.collect();
-        settled.sort_by_key(|(task, _)| *task);
-        settled
+        let mut kept = BTreeMap::new();
+        for change in &self.log {
+            match change {
+                Change::TaskSettled(task, settled) if task.job == job => _ = kept.insert(task.index, settled.clone()),
+                Change::TaskVoided(task, ..) if task.job == job => _ = kept.remove(&task.index),
+                _ => {}
+            }
+        }
+        kept.into_iter().collect()
     }
 }
 

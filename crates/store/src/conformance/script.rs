@@ -2,6 +2,7 @@
 
 use caii_coordinator::{Attempt, Change, JobEnd, Totals};
 use caii_model::*;
+use caii_verify::{Secret, Standing};
 
 /// SplitMix64.
 #[derive(Clone)]
@@ -60,6 +61,7 @@ pub(crate) struct Script {
     files_kept: Vec<FileId>,
     models: Vec<String>,
     jobs: u64,
+    periods: u64,
     open: Vec<OpenJob>,
     over: Vec<JobId>,
 }
@@ -70,6 +72,11 @@ struct OpenJob {
     prepared: bool,
     tasks: u32,
     open: Vec<TaskIndex>,
+    /// Results of its own tasks that may be checked or voided.
+    settled: Vec<TaskIndex>,
+    /// Audits that were made, and whether each has its input.
+    audits: Vec<(TaskIndex, bool)>,
+    audits_made: u32,
     ending: Option<Ending>,
 }
 
@@ -86,6 +93,7 @@ impl Script {
             files_kept: Vec::new(),
             models: Vec::new(),
             jobs: 0,
+            periods: 0,
             open: Vec::new(),
             over: Vec::new(),
         }
@@ -102,7 +110,7 @@ impl Script {
 
     fn change(&mut self) -> Change {
         loop {
-            let change = match self.random.below(24) {
+            let change = match self.random.below(30) {
                 0 => Some(self.key_created()),
                 1 => (self.keys > 0).then(|| Change::KeyRevoked(KeyId(1 + self.random.below(self.keys)), self.time())),
                 2 => Some(self.ticket_issued()),
@@ -115,6 +123,9 @@ impl Script {
                 8 => Some(self.file_created()),
                 9 => Some(self.file_deleted()),
                 10 | 11 => Some(self.job_submitted()),
+                12 => Some(self.standing_changed()),
+                13 => Some(self.device_convicted()),
+                14 => Some(self.audit_secret()),
                 _ if self.open.is_empty() => None,
                 _ => self.job_changed(),
             };
@@ -233,10 +244,44 @@ impl Script {
         }
     }
 
+    fn any_device(&mut self) -> DeviceId {
+        DeviceId([0, 0, 0, 0, 0, 0, 0, self.random.below(6) as u8])
+    }
+
+    fn standing_changed(&mut self) -> Change {
+        let standing = Standing { drawn: self.random.number(), survived: self.random.number() };
+        Change::StandingChanged(self.any_device(), Digest([self.random.below(3) as u8; 32]), standing)
+    }
+
+    fn device_convicted(&mut self) -> Change {
+        Change::DeviceConvicted(Conviction {
+            device: self.any_device(),
+            workload: Digest(self.random.bytes()),
+            audit: TaskId { job: JobId(1), index: TaskIndex(self.random.next() as u32) },
+            item: ItemId { task: TaskIndex(3), item: self.random.next() as u32 },
+            as_auditor: self.random.below(2) == 0,
+            at: self.time(),
+        })
+    }
+
+    fn audit_secret(&mut self) -> Change {
+        self.periods += 1;
+        Change::AuditSecret { period: self.periods, secret: Secret(self.random.bytes()), since: self.time() }
+    }
+
     fn job_submitted(&mut self) -> Change {
         self.jobs += 1;
         let id = JobId(self.jobs);
-        self.open.push(OpenJob { id, prepared: false, tasks: 0, open: Vec::new(), ending: None });
+        self.open.push(OpenJob {
+            id,
+            prepared: false,
+            tasks: 0,
+            open: Vec::new(),
+            settled: vec![],
+            audits: vec![],
+            audits_made: 0,
+            ending: None,
+        });
         let metadata = (0..self.random.below(3)).map(|place| (format!("k{place}"), self.random.text(9))).collect();
         let kind = match self.random.below(4) {
             0 => JobKind::Program { format: self.random.pick(&[InputFormat::JsonLines, InputFormat::Lines]) },
@@ -250,6 +295,12 @@ impl Script {
             workload: Digest(self.random.bytes()),
             input: self.random.pick(&[None, Some(FileId(1)), Some(FileId(u64::MAX))]),
             records_per_task: self.random.pick(&[None, Some(1), Some(u32::MAX)]),
+            verification: self.random.pick(&[
+                Verification::Off,
+                Verification::Spot,
+                Verification::Audit { depth: 409 },
+                Verification::Quorum { results: 3 },
+            ]),
             deadline: Timestamp(self.random.number()),
         };
         Change::JobSubmitted(id, spec, self.time())
@@ -268,7 +319,7 @@ impl Script {
             job.open = (0..job.tasks).map(TaskIndex).collect();
             return Some(Change::JobPrepared(job.id, prepared, at));
         }
-        match random.below(12) {
+        match random.below(16) {
             0 => {
                 let ending = job.ending.clone().unwrap_or_else(|| ending(random));
                 let change = Change::JobEnded(job.id, job_end(random, ending, at));
@@ -281,16 +332,22 @@ impl Script {
                 job.ending = Some(ending.clone());
                 Some(Change::JobEnding(job.id, ending, at))
             }
-            2 | 3 if job.tasks > 0 => {
+            2..=4 if job.tasks > 0 => {
                 let index = TaskIndex(random.below(u64::from(job.tasks)) as u32);
                 Some(Change::AttemptFailed(TaskId { job: job.id, index }, attempt(random, at)))
             }
+            12..16 => checked(random, job, at),
             other if !job.open.is_empty() => {
                 let index = job.open.swap_remove(random.below(job.open.len() as u64) as usize);
                 let task = TaskId { job: job.id, index };
                 Some(match other {
-                    4 => Change::TaskGivenUp(task, at),
-                    _ => Change::TaskSettled(task, settled(random, at)),
+                    5 => Change::TaskGivenUp(task, at),
+                    _ => {
+                        if index.0 < job.tasks {
+                            job.settled.push(index);
+                        }
+                        Change::TaskSettled(task, settled(random, at))
+                    }
                 })
             }
             _ => None,
@@ -303,7 +360,9 @@ impl Script {
         let (never, over) = (JobId(1_000_000), (!self.over.is_empty()).then(|| random.pick(&self.over)));
         let task = |job| TaskId { job, index: TaskIndex(0) };
         let mut copy = self.clone();
-        match random.below(13) {
+        match random.below(15) {
+            13 => Some(Change::TaskVoided(task(never), VoidReason::Undecided, at)),
+            14 => Some(Change::Checked(task(never), CheckEvent::Final(at))),
             0 => Some(Change::KeyRevoked(KeyId(1_000_000), at)),
             1 => Some(Change::TicketRevoked(TicketId(1_000_000), at)),
             2 => Some(copy.device_enrolled_by(TicketId(1_000_000))),
@@ -332,6 +391,63 @@ impl Script {
         match self.device_enrolled() {
             Change::DeviceEnrolled(device, _) => Change::DeviceEnrolled(device, ticket),
             other => other,
+        }
+    }
+}
+
+/// A step in the checking of a job's tasks, if one is possible.
+fn checked(random: &mut Random, job: &mut OpenJob, at: Timestamp) -> Option<Change> {
+    let task = |index| TaskId { job: job.id, index };
+    if !job.prepared {
+        return None;
+    }
+    match random.below(6) {
+        0 => {
+            let index = TaskIndex(job.tasks + job.audits_made);
+            let items = (0..random.below(5)).map(|item| ItemId { task: TaskIndex(0), item: item as u32 }).collect();
+            let whole = random.below(3) == 0;
+            let subject = if whole { AuditSubject::Task(TaskIndex(0)) } else { AuditSubject::Items(items) };
+            job.audits_made += 1;
+            job.audits.push((index, whole));
+            if whole {
+                job.open.push(index);
+            }
+            let of = DeviceId([0, 0, 0, 0, 0, 0, 0, random.below(6) as u8]);
+            Some(Change::Checked(task(index), CheckEvent::Made(Audit { of, subject })))
+        }
+        1 => {
+            let (index, ready) = job.audits.iter_mut().find(|(_, ready)| !ready)?;
+            *ready = true;
+            job.open.push(*index);
+            let input =
+                TaskInput { digest: Digest(random.bytes()), offset: random.number(), len: 3, records: u32::MAX };
+            Some(Change::Checked(
+                TaskId { job: job.id, index: *index },
+                CheckEvent::Prepared(Digest(random.bytes()), input),
+            ))
+        }
+        2 => {
+            let place = job.audits.iter().position(|(_, ready)| *ready)?;
+            let (index, _) = job.audits.swap_remove(place);
+            job.open.retain(|open| *open != index);
+            let places = |random: &mut Random| (0..random.below(4) as u32).collect();
+            let end = AuditEnd { survived: places(random), waived: places(random) };
+            Some(Change::Checked(task(index), CheckEvent::Ended(end)))
+        }
+        _ if job.settled.is_empty() => None,
+        3 => {
+            let index = job.settled.swap_remove(random.below(job.settled.len() as u64) as usize);
+            job.open.push(index);
+            Some(Change::TaskVoided(task(index), random.pick(&[VoidReason::Distrusted, VoidReason::Undecided]), at))
+        }
+        4 => {
+            let index = job.settled.swap_remove(random.below(job.settled.len() as u64) as usize);
+            Some(Change::Checked(task(index), CheckEvent::Final(at)))
+        }
+        _ => {
+            let index = random.pick(&job.settled);
+            let items = (0..random.below(6) as u32).collect();
+            Some(Change::Checked(task(index), CheckEvent::Drawn { mark: random.number(), items }))
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use super::fault::{BadRow, Fault};
 use super::write::number;
-use crate::names::Named;
+use crate::names::{Named, verification_from};
 use crate::{JobQuery, Snapshot};
 use caii_coordinator::{Attempt, Change, JobEnd, JobRecord, NextIds, Totals};
 use caii_model::*;
+use caii_verify::{Secret, Standing};
 use caii_wire::rows;
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, Params, Row};
@@ -50,6 +51,29 @@ fn catalog(db: &Connection, changes: &mut Vec<Change>) -> Result<(), Fault> {
     changes.extend(all(db, models, [], model)?);
     let files = "SELECT id, owner, filename, purpose, digest, size, created FROM files ORDER BY id";
     changes.extend(all(db, files, [], file)?);
+    let convictions =
+        "SELECT device, workload, job, audit, item_task, item, as_auditor, at FROM convictions ORDER BY device";
+    changes.extend(all(db, convictions, [], |columns| {
+        Ok(Change::DeviceConvicted(Conviction {
+            device: DeviceId(columns.next()?),
+            workload: columns.digest()?,
+            audit: TaskId { job: JobId(columns.number()?), index: TaskIndex(columns.next()?) },
+            item: ItemId { task: TaskIndex(columns.next()?), item: columns.next()? },
+            as_auditor: columns.next()?,
+            at: columns.time()?,
+        }))
+    })?);
+    let standings = "SELECT device, workload, drawn, survived FROM standings ORDER BY device, workload";
+    changes.extend(all(db, standings, [], |columns| {
+        let (device, workload) = (DeviceId(columns.next()?), columns.digest()?);
+        let standing = Standing { drawn: columns.number()?, survived: columns.number()? };
+        Ok(Change::StandingChanged(device, workload, standing))
+    })?);
+    let secrets = "SELECT period, secret, since FROM audit_secrets ORDER BY period DESC LIMIT 1";
+    changes.extend(all(db, secrets, [], |columns| {
+        let (period, secret) = (columns.number()?, Secret(columns.next()?));
+        Ok(Change::AuditSecret { period, secret, since: columns.time()? })
+    })?);
     Ok(())
 }
 
@@ -65,6 +89,12 @@ fn replay(db: &Connection, job: JobRecord, changes: &mut Vec<Change>) -> Result<
         let prepared = inputs.pop().ok_or_else(|| bad("inputs.job", format!("no row for {id}")))?;
         changes.push(Change::JobPrepared(id, prepared, at));
         changes.extend(settled(db, id)?.into_iter().map(|(index, settled)| Change::TaskSettled(task(index), settled)));
+        let checks = "SELECT task, event FROM checks WHERE job = ?1 ORDER BY number";
+        changes.extend(all(db, checks, [number(id.0)], |columns| {
+            let (index, event): (u32, Vec<u8>) = (columns.next()?, columns.next()?);
+            let event = rows::decode_check(&event).map_err(|error| bad("event", error))?;
+            Ok(Change::Checked(task(TaskIndex(index)), event))
+        })?);
         let attempts = attempts(db, id, usize::MAX)?;
         changes.extend(attempts.into_iter().map(|(index, attempt)| Change::AttemptFailed(task(index), attempt)));
         let given_up = "SELECT task, at FROM given_up WHERE job = ?1 ORDER BY task";
@@ -202,7 +232,8 @@ fn file(columns: &mut Columns<'_>) -> Result<Change, Fault> {
 }
 
 /// The columns of [`job_record`].
-const JOB: &str = "id, owner, name, kind_details, workload, input, records_per_task, deadline, submitted, prepared, \
+const JOB: &str = "id, owner, name, kind_details, workload, input, records_per_task, deadline, verification, \
+                   verification_number, submitted, prepared, \
                    blob, ending_details, ending_since, ended, output, errors, records, records_ok, records_failed, \
                    tasks, tasks_settled, tasks_given_up, attempts_failed, devices, fuel, cpu_ms";
 
@@ -218,6 +249,7 @@ fn job_record(columns: &mut Columns<'_>) -> Result<JobRecord, Fault> {
         input: columns.optional_number()?.map(FileId),
         records_per_task: columns.next()?,
         deadline: columns.time()?,
+        verification: columns.verification()?,
     };
     let (submitted, prepared) = (columns.time()?, columns.optional_number()?.map(Timestamp));
     let blob: Option<[u8; 32]> = columns.next()?;
@@ -302,6 +334,12 @@ impl Columns<'_> {
     fn account(&mut self) -> Result<Account, Fault> {
         let name: String = self.next()?;
         Account::new(&name).ok_or_else(|| self.bad(&name, "account"))
+    }
+
+    /// A word and its number.
+    fn verification(&mut self) -> Result<Verification, Fault> {
+        let (name, number): (String, u32) = (self.next()?, self.next()?);
+        verification_from(&name, number).ok_or_else(|| self.bad(&format!("{name} {number}"), "verification"))
     }
 
     fn named<T: Named>(&mut self) -> Result<T, Fault> {

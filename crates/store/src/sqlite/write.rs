@@ -2,7 +2,7 @@
 
 use super::fault::{Fault, contradiction};
 use crate::Epoch;
-use crate::names::{Named, ending_name, job_kind_name};
+use crate::names::{Named, ending_name, job_kind_name, verification_name, verification_number};
 use caii_coordinator::{Attempt, Change, JobEnd, NextIds, Totals};
 use caii_model::*;
 use caii_wire::rows;
@@ -169,6 +169,21 @@ fn apply_one(db: &Connection, change: &Change) -> Result<(), Refused> {
         Change::TaskGivenUp(task, at) => {
             run(db, "INSERT INTO given_up VALUES (?1, ?2, ?3)", params![id(task.job.0)?, task.index.0, number(at.0)])
         }
+        Change::AuditSecret { period, secret, since } => {
+            run(db, "INSERT INTO audit_secrets VALUES (?1, ?2, ?3)", params![id(*period)?, secret.0, number(since.0)])
+        }
+        Change::Checked(task, event) => run(
+            db,
+            "INSERT INTO checks VALUES (NULL, ?1, ?2, ?3)",
+            params![id(task.job.0)?, task.index.0, rows::encode_check(event)],
+        ),
+        Change::StandingChanged(device, workload, standing) => run(
+            db,
+            "INSERT OR REPLACE INTO standings VALUES (?1, ?2, ?3, ?4)",
+            params![device.0, workload.0, number(standing.drawn), number(standing.survived)],
+        ),
+        Change::DeviceConvicted(conviction) => device_convicted(db, conviction),
+        Change::TaskVoided(task, reason, at) => task_voided(db, *task, *reason, *at),
         Change::JobEnding(job, ending, at) => run_one(
             db,
             "UPDATE jobs SET ending = ?2, ending_details = ?3, ending_since = ?4 WHERE id = ?1 AND ended IS NULL",
@@ -179,11 +194,45 @@ fn apply_one(db: &Connection, change: &Change) -> Result<(), Refused> {
     }
 }
 
+fn device_convicted(db: &Connection, conviction: &Conviction) -> Result<(), Refused> {
+    let Conviction { device, workload, audit, item, as_auditor, at } = conviction;
+    run(db, "DELETE FROM standings WHERE device = ?1", [device.0])?;
+    run(
+        db,
+        "INSERT OR REPLACE INTO convictions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        params![
+            device.0,
+            workload.0,
+            id(audit.job.0)?,
+            audit.index.0,
+            item.task.0,
+            item.item,
+            as_auditor,
+            number(at.0)
+        ],
+    )
+}
+
+/// Keeps the row, but not among those that count, and forgets how far its checks were.
+fn task_voided(db: &Connection, task: TaskId, reason: VoidReason, at: Timestamp) -> Result<(), Refused> {
+    let (job, index) = (id(task.job.0)?, task.index.0);
+    run_one(
+        db,
+        "INSERT INTO voided SELECT NULL, job, task, device, root, result, size, items, items_failed, records_failed,
+             fuel, cpu_ms, wall_ms, jail, at, ?3, ?4 FROM settled WHERE job = ?1 AND task = ?2",
+        params![job, index, reason.name(), number(at.0)],
+        "the task is not settled",
+    )?;
+    run(db, "DELETE FROM settled WHERE job = ?1 AND task = ?2", params![job, index])?;
+    run(db, "DELETE FROM checks WHERE job = ?1 AND task = ?2", params![job, index])
+}
+
 fn job_submitted(db: &Connection, job: JobId, spec: &JobSpec, at: Timestamp) -> Result<(), Refused> {
     run(
         db,
-        "INSERT INTO jobs (id, owner, name, kind, kind_details, workload, input, records_per_task, deadline, submitted)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        "INSERT INTO jobs (id, owner, name, kind, kind_details, workload, input, records_per_task, deadline, submitted,
+             verification, verification_number)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         params![
             id(job.0)?,
             spec.owner.as_str(),
@@ -195,6 +244,8 @@ fn job_submitted(db: &Connection, job: JobId, spec: &JobSpec, at: Timestamp) -> 
             spec.records_per_task,
             number(spec.deadline.0),
             number(at.0),
+            verification_name(spec.verification),
+            verification_number(spec.verification),
         ],
     )
 }

@@ -69,6 +69,7 @@ fn view(coordinator: &Coordinator, record: &JobRecord) -> JobView {
         account: record.spec.owner.to_string(),
         state: state.to_owned(),
         workload: record.spec.workload.to_string(),
+        verification: record.spec.verification.to_string(),
         input_file_id: record.spec.input.map(|file| file.to_string()),
         output_file_id: end.and_then(|end| end.output).map(|file| file.to_string()),
         error_file_id: end.and_then(|end| end.errors).map(|file| file.to_string()),
@@ -142,6 +143,7 @@ pub(crate) async fn create(
         workload: parse_digest(&body.workload)?,
         input: Some(parse_file_id(&body.input_file_id)?),
         records_per_task: body.records_per_task,
+        verification: crate::http::batches::verification(&pool, body.verify.as_deref())?,
         deadline: now() + body.expires_after_ms.map_or(DEADLINE, Millis),
     };
     pool.must_be_certified(spec.workload).await?;
