@@ -95,8 +95,12 @@ fn run_target(binaries: &str, target: &str, length: Length) -> Result<(), Failur
     let binary = format!("{binaries}/{target}");
     let mut command = Command::new(&binary);
     command.args([&corpus, &format!("fuzz/corpus-seeds/{target}"), &length, &format!("-artifact_prefix={artifacts}")]);
-    let len_max = if UPLOADED.contains(&target) { LEN_MAX_UPLOADED } else { LEN_MAX };
-    command.arg(format!("-max_len={len_max}"));
+    if UPLOADED.contains(&target) {
+        // Otherwise it tries short texts for millions of executions before it tries long ones.
+        command.args([&format!("-max_len={LEN_MAX_UPLOADED}"), "-len_control=0"]);
+    } else {
+        command.arg(format!("-max_len={LEN_MAX}"));
+    }
     command.args(["-timeout=10", "-rss_limit_mb=1024", "-print_final_stats=1"]);
     let begun = Instant::now();
     let output = attempt(&binary, command.output())?;

@@ -66,7 +66,7 @@ pub enum ProgramError {
     #[error("the program imports what the sandbox does not offer: {}", .0.join(", "))]
     UnknownImports(Vec<String>),
     /// It starts with more memory than its limits allow.
-    #[error("the program starts with {memory} of memory and {tables} of tables, more than its limit of {limit}")]
+    #[error("the program starts with {memory} of memory{}, more than its limit of {limit}", and_tables(*tables))]
     InitialMemory {
         /// Linear memory that it starts with.
         memory: Bytes,
@@ -81,6 +81,10 @@ pub enum ProgramError {
     /// It has an initialiser, and does what a snapshot cannot hold.
     #[error("the program exports `{INITIALISER}` but uses {0}, which a snapshot cannot hold")]
     CannotSnapshot(&'static str),
+}
+
+fn and_tables(tables: Bytes) -> String {
+    if tables == Bytes(0) { String::new() } else { format!(" and {tables} of tables") }
 }
 
 /// Checks that these bytes are a program that the sandbox can run, and says what it is like.
