@@ -7,6 +7,7 @@
 
 pub mod canonical;
 mod certification;
+mod check;
 mod device;
 mod digest;
 mod ids;
@@ -25,6 +26,7 @@ mod units;
 mod verification;
 
 pub use certification::*;
+pub use check::*;
 pub use device::*;
 pub use digest::*;
 pub use ids::*;
