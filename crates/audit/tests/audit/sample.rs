@@ -12,22 +12,22 @@ use caii_trust::{
 use caii_verify::{Depth, Secret, Standing, audits_due, draw_chance, draw_items, draw_more};
 use std::collections::{BTreeMap, BTreeSet};
 
-pub const START: u64 = 1_800_000_000_000;
-pub const WITNESSES: [u8; 2] = [201, 202];
+pub(crate) const START: u64 = 1_800_000_000_000;
+pub(crate) const WITNESSES: [u8; 2] = [201, 202];
 
-pub fn key(seed: u8) -> SigningKey {
+pub(crate) fn key(seed: u8) -> SigningKey {
     SigningKey::from_seed([seed; 32])
 }
 
-pub fn pool_key() -> SigningKey {
+pub(crate) fn pool_key() -> SigningKey {
     key(100)
 }
 
-pub fn log_signer() -> NoteSigner {
+pub(crate) fn log_signer() -> NoteSigner {
     NoteSigner::new("log.pool.example".parse().expect("a name"), key(101))
 }
 
-pub fn pool_file() -> PoolFile {
+pub(crate) fn pool_file() -> PoolFile {
     PoolFile {
         key: pool_key().public(),
         origin: "log.pool.example".parse().expect("an origin"),
@@ -40,7 +40,7 @@ fn cosigner(seed: u8) -> Cosigner {
     Cosigner::new(format!("w{seed}.example").parse().expect("a name"), key(seed))
 }
 
-pub fn policy() -> Policy {
+pub(crate) fn policy() -> Policy {
     let [one, two] = WITNESSES.map(|seed| cosigner(seed).key().to_string());
     let text = format!(
         "log {}\nwitness one {one}\nwitness two {two}\ngroup both all one two\nquorum both\n",
@@ -49,7 +49,7 @@ pub fn policy() -> Policy {
     Policy::parse(text.as_bytes()).expect("a policy")
 }
 
-pub fn charter() -> Charter {
+pub(crate) fn charter() -> Charter {
     let names = ["sam", "kim", "lee"].map(str::to_owned);
     let steward = |(name, seed): (&String, u8)| Steward {
         name: name.clone(),
@@ -70,7 +70,7 @@ pub fn charter() -> Charter {
 }
 
 /// A certification from a day before the start, signed by these stewards.
-pub fn certification(workload: Digest, issued: Timestamp, signers: &[u8]) -> Event {
+pub(crate) fn certification(workload: Digest, issued: Timestamp, signers: &[u8]) -> Event {
     let statement = Certification {
         workload,
         name: "echo".into(),
@@ -95,7 +95,7 @@ pub fn certification(workload: Digest, issued: Timestamp, signers: &[u8]) -> Eve
     Event { logged: Logged::WorkloadCertified { workload, charter, envelope, at: Timestamp(START) }, attachment }
 }
 
-pub fn terms(number: u32, effective_from: Timestamp) -> TariffTerms {
+pub(crate) fn terms(number: u32, effective_from: Timestamp) -> TariffTerms {
     TariffTerms {
         number,
         effective_from,
@@ -120,46 +120,46 @@ struct Device {
 }
 
 /// The pool while things happen in it.
-pub struct Sample {
-    pub events: Vec<Event>,
-    pub payouts: BTreeMap<String, Vec<u8>>,
-    pub ledger: Ledger,
+pub(crate) struct Sample {
+    pub(crate) events: Vec<Event>,
+    pub(crate) payouts: BTreeMap<String, Vec<u8>>,
+    pub(crate) ledger: Ledger,
     now: u64,
     devices: Vec<Device>,
     tariffs: Vec<Tariff>,
     drawn: BTreeMap<(usize, Digest), u64>,
     secrets: u64,
     requesters: BTreeMap<JobId, Account>,
-    pub open: BTreeMap<(JobId, usize), Vec<Open>>,
+    pub(crate) open: BTreeMap<(JobId, usize), Vec<Open>>,
 }
 
 /// An accepted claim that can be drawn from.
 #[derive(Clone)]
-pub struct Open {
-    pub sequence: u64,
-    pub items: u32,
-    pub drawn: Vec<u32>,
+pub(crate) struct Open {
+    pub(crate) sequence: u64,
+    pub(crate) items: u32,
+    pub(crate) drawn: Vec<u32>,
     task: TaskId,
     settlement: Settlement,
 }
 
-pub const WORKLOAD: Digest = Digest([0x77; 32]);
+pub(crate) const WORKLOAD: Digest = Digest([0x77; 32]);
 
 /// What a device is given.
 #[derive(Clone, Copy)]
-pub struct Work {
-    pub device: usize,
-    pub job: u64,
-    pub task: u32,
-    pub items: u32,
-    pub policy: VerificationPolicy,
-    pub probation: bool,
+pub(crate) struct Work {
+    pub(crate) device: usize,
+    pub(crate) job: u64,
+    pub(crate) task: u32,
+    pub(crate) items: u32,
+    pub(crate) policy: VerificationPolicy,
+    pub(crate) probation: bool,
     /// Nothing of it is the requester's.
-    pub audit: bool,
+    pub(crate) audit: bool,
 }
 
 impl Sample {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut sample = Self {
             events: vec![],
             payouts: BTreeMap::new(),
@@ -182,38 +182,38 @@ impl Sample {
         sample
     }
 
-    pub fn at(&mut self) -> Timestamp {
+    pub(crate) fn at(&mut self) -> Timestamp {
         self.now += 1_000;
         Timestamp(self.now)
     }
 
-    pub fn wait(&mut self, millis: u64) {
+    pub(crate) fn wait(&mut self, millis: u64) {
         self.now += millis;
     }
 
-    pub fn log(&mut self, logged: Logged) {
+    pub(crate) fn log(&mut self, logged: Logged) {
         self.events.push(logged.into());
     }
 
-    pub fn entry(&mut self, entry: Option<Entry>) {
+    pub(crate) fn entry(&mut self, entry: Option<Entry>) {
         let Some(entry) = entry else { return };
         self.ledger.apply(&entry, CreditLimit::Below(MicroCredits::ZERO)).expect("the pool is honest");
         self.log(Logged::Entry(entry));
     }
 
-    pub fn tariff(&mut self, number: u32, after: u64) {
+    pub(crate) fn tariff(&mut self, number: u32, after: u64) {
         let at = self.at();
         let tariff = Tariff::new(terms(number, at + Millis(after))).expect("a tariff");
         self.tariffs.push(tariff.clone());
         self.log(Logged::TariffEnacted { tariff, at });
     }
 
-    pub fn tariff_now(&self) -> Tariff {
+    pub(crate) fn tariff_now(&self) -> Tariff {
         let holds = |tariff: &&Tariff| tariff.terms().effective_from.0 <= self.now;
         self.tariffs.iter().rev().find(holds).expect("one is in force").clone()
     }
 
-    pub fn enrol(&mut self, owner: &str) -> usize {
+    pub(crate) fn enrol(&mut self, owner: &str) -> usize {
         let key = key(self.devices.len() as u8 + 1);
         let owner = account(owner);
         let at = self.at();
@@ -222,11 +222,11 @@ impl Sample {
         self.devices.len() - 1
     }
 
-    pub fn id(&self, device: usize) -> DeviceId {
+    pub(crate) fn id(&self, device: usize) -> DeviceId {
         device_id(&self.devices[device].key.public())
     }
 
-    pub fn certify(&mut self, issued: Timestamp, signers: &[u8]) {
+    pub(crate) fn certify(&mut self, issued: Timestamp, signers: &[u8]) {
         let mut event = certification(WORKLOAD, issued, signers);
         let now = self.at();
         if let Logged::WorkloadCertified { at, .. } = &mut event.logged {
@@ -235,35 +235,35 @@ impl Sample {
         self.events.push(event);
     }
 
-    pub fn secret(&self, number: u64) -> Secret {
+    pub(crate) fn secret(&self, number: u64) -> Secret {
         Secret(Digest::of(&number.to_le_bytes()).0)
     }
 
-    pub fn commit(&mut self) {
+    pub(crate) fn commit(&mut self) {
         self.secrets += 1;
         let (period, at) = (self.secrets, self.at());
         let commitment = self.secret(period).commitment();
         self.log(Logged::SecretCommitted { period, commitment, at });
     }
 
-    pub fn reveal(&mut self, period: u64) {
+    pub(crate) fn reveal(&mut self, period: u64) {
         let (secret, at) = (self.secret(period).0, self.at());
         self.log(Logged::SecretRevealed { period, secret, at });
     }
 
-    pub fn grant(&mut self, to: &str, credits: i64) {
+    pub(crate) fn grant(&mut self, to: &str, credits: i64) {
         let at = self.at();
         let key = GrantKey(*Digest::of(&at.0.to_le_bytes()).0.first_chunk().expect("a digest is longer"));
         self.entry(events::granted(key, &account(to), MicroCredits(credits * 1_000_000), at));
     }
 
-    pub fn reserve(&mut self, job: u64, requester: &str, credits: i64) {
+    pub(crate) fn reserve(&mut self, job: u64, requester: &str, credits: i64) {
         let at = self.at();
         self.requesters.insert(JobId(job), account(requester));
         self.entry(events::job_reserved(JobId(job), &account(requester), MicroCredits(credits * 1_000_000), at));
     }
 
-    pub fn give_back(&mut self, job: u64) {
+    pub(crate) fn give_back(&mut self, job: u64) {
         let (rest, at) = (self.ledger.balance(&LedgerAccount::Escrow(JobId(job))), self.at());
         let requester = self.requesters[&JobId(job)].clone();
         self.entry(events::job_returned(JobId(job), &requester, rest, at));
@@ -296,7 +296,7 @@ impl Sample {
     }
 
     /// A claim that is accepted, paid and drawn from; where it is kept its number comes back.
-    pub fn work(&mut self, work: Work) -> u64 {
+    pub(crate) fn work(&mut self, work: Work) -> u64 {
         let (claim, claim_signature) = self.claim(work);
         let (tariff, at) = (self.tariff_now(), self.at());
         let device = &self.devices[work.device];
@@ -356,7 +356,7 @@ impl Sample {
         sequence
     }
 
-    pub fn void(&mut self, work: Work, reason: VoidReason) {
+    pub(crate) fn void(&mut self, work: Work, reason: VoidReason) {
         let (claim, claim_signature) = self.claim(work);
         let (tariff, at, owner) = (self.tariff_now().digest(), self.at(), self.devices[work.device].owner.clone());
         let verdict = Verdict::Void(reason);
@@ -365,7 +365,7 @@ impl Sample {
     }
 
     /// More items of a device, as at the end of a job.
-    pub fn draw_more(&mut self, job: u64, device: usize, count: u64) {
+    pub(crate) fn draw_more(&mut self, job: u64, device: usize, count: u64) {
         let before = self.drawn[&(device, WORKLOAD)];
         let secret = self.secret(self.secrets);
         let (id, period, at) = (self.id(device), self.secrets, self.at());
@@ -396,7 +396,7 @@ impl Sample {
     }
 
     /// Runs again everything that was drawn of a device in a job; `wrong` says which items were falsified.
-    pub fn audit(&mut self, job: u64, of: usize, auditor: usize, task: u32, wrong: impl Fn(u64, u32) -> bool) {
+    pub(crate) fn audit(&mut self, job: u64, of: usize, auditor: usize, task: u32, wrong: impl Fn(u64, u32) -> bool) {
         let mut open = self.open.get(&(JobId(job), of)).cloned().unwrap_or_default();
         open.retain(|open| open.items > 0);
         let policy = VerificationPolicy::Audit;
@@ -422,7 +422,7 @@ impl Sample {
     }
 
     /// A device is caught by this item: what it did in the job is void and done again by another.
-    pub fn convict(&mut self, job: u64, device: usize, item: u32, again: usize) {
+    pub(crate) fn convict(&mut self, job: u64, device: usize, item: u32, again: usize) {
         let open = self.open.remove(&(JobId(job), device)).unwrap_or_default();
         let (id, at) = (self.id(device), self.at());
         let evidence = ClaimRef { device: id, sequence: open[0].sequence };
@@ -449,27 +449,27 @@ impl Sample {
         }
     }
 
-    pub fn release(&mut self, device: usize) {
+    pub(crate) fn release(&mut self, device: usize) {
         let (id, through, owner) = (self.id(device), self.devices[device].next - 1, self.devices[device].owner.clone());
         let held = self.ledger.balance(&LedgerAccount::Held(owner.clone()));
         let at = self.at();
         self.entry(events::holdback_released(id, through, &owner, held, at));
     }
 
-    pub fn presence(&mut self, device: usize, hours: u64) {
+    pub(crate) fn presence(&mut self, device: usize, hours: u64) {
         let earned = availability(&self.tariff_now(), Millis(hours * 3_600_000)).expect("it fits").amount;
         let (id, owner, at) = (self.id(device), self.devices[device].owner.clone(), self.at());
         self.entry(events::availability_paid(id, (at.0 / 86_400_000) as u32, &owner, earned, at));
     }
 
-    pub fn request(&mut self, member: &str, number: u64) {
+    pub(crate) fn request(&mut self, member: &str, number: u64) {
         let has = self.ledger.balance(&LedgerAccount::Member(account(member)));
         let at = self.at();
         self.entry(events::payout_requested(&account(member), number, has, at));
     }
 
     /// Everything payable in one file; the bank pays the first member and not the second.
-    pub fn pay(&mut self, run: u64, members: [&str; 2]) {
+    pub(crate) fn pay(&mut self, run: u64, members: [&str; 2]) {
         let text = |text| SepaText::new(text, 70).expect("a text");
         let payee =
             |name| Payee { name: text(name), iban: "DE89370400440532013000".parse().expect("an IBAN"), bic: None };
@@ -510,13 +510,13 @@ impl Sample {
     }
 }
 
-pub fn account(name: &str) -> Account {
+pub(crate) fn account(name: &str) -> Account {
     Account::new(name).expect("a name")
 }
 
 /// A pool with everything: three honest devices and a cheat, four jobs under three policies, two tariffs, a conviction,
 /// void claims, three secrets of which two are revealed, a release, presence and a payout.
-pub fn small() -> Sample {
+pub(crate) fn small() -> Sample {
     use VerificationPolicy::{Audit, Quorum, Spot};
     let mut pool = Sample::new();
     pool.tariff(1, 0);
@@ -590,13 +590,13 @@ pub fn small() -> Sample {
 }
 
 /// Published files and who is asked to sign, as a pool does it: some events at a time.
-pub struct Published {
-    pub files: MemoryFiles,
-    pub publisher: Publisher,
+pub(crate) struct Published {
+    pub(crate) files: MemoryFiles,
+    pub(crate) publisher: Publisher,
 }
 
 /// Publishes in batches of this many events; the last checkpoint is cosigned.
-pub fn publish(events: &[Event], payouts: &BTreeMap<String, Vec<u8>>, batch: usize) -> Published {
+pub(crate) fn publish(events: &[Event], payouts: &BTreeMap<String, Vec<u8>>, batch: usize) -> Published {
     let mut files = MemoryFiles(payouts.clone());
     let mut publisher = Publisher::new(pool_file());
     let (log, pool) = (log_signer(), pool_key());
@@ -612,7 +612,7 @@ pub fn publish(events: &[Event], payouts: &BTreeMap<String, Vec<u8>>, batch: usi
 }
 
 /// Adds the cosignatures of these witnesses to the checkpoint.
-pub fn cosign(files: &mut MemoryFiles, seeds: &[u8]) {
+pub(crate) fn cosign(files: &mut MemoryFiles, seeds: &[u8]) {
     let checkpoint = files.0.get(CHECKPOINT).expect("it is published").clone();
     let mut note = Note::parse(&checkpoint).expect("a note");
     for seed in seeds {
@@ -627,6 +627,6 @@ pub fn cosign(files: &mut MemoryFiles, seeds: &[u8]) {
 }
 
 /// The tiles among the files.
-pub fn tiles(files: &MemoryFiles) -> MemoryTiles {
+pub(crate) fn tiles(files: &MemoryFiles) -> MemoryTiles {
     MemoryTiles(files.0.iter().filter_map(|(path, bytes)| Some((path.parse().ok()?, bytes.clone()))).collect())
 }
