@@ -12,7 +12,7 @@ pub type Seed = (&'static str, &'static str, Vec<u8>);
 
 /// Every seed of every target.
 pub fn all() -> Vec<Seed> {
-    [wire(), records(), frames(), programs(), models(), crate::tlog::seeds()].concat()
+    [wire(), records(), frames(), programs(), models(), crate::tlog::seeds(), crate::published::seeds()].concat()
 }
 
 fn lease() -> SignedLease {

@@ -1,7 +1,9 @@
 //! The audit of a pool that never was: green as it is, and red at the right row for every way to tamper with its files.
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod oracle;
 mod sample;
+mod tampering;
 
 use caii_audit::{Asked, Options, audit};
 use sample::{charter, policy, publish, small};
@@ -17,5 +19,3 @@ fn an_honest_pool_is_green() {
     println!("{report}");
     assert!(report.is_green(), "{report}");
 }
-
-mod tampering;

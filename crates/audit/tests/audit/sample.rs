@@ -4,7 +4,7 @@ use caii_audit::*;
 use caii_ledger::{CreditLimit, Entry, GrantKey, Ledger, LedgerAccount, PayoutRun, events};
 use caii_model::*;
 use caii_payout::{Batch, BatchSpec, Currency, Payable, Payee, Rate, SepaText, csv, pain001};
-use caii_tlog::{AddCheckpoint, Cosigner, MemoryTiles, Note, NoteSigner, Policy, Witness, parse_cosignatures};
+use caii_tlog::{AddCheckpoint, Cosigner, Note, NoteSigner, Policy, Witness, parse_cosignatures};
 use caii_trust::{
     Body, Certification, Charter, Envelope, Mandate, PAYLOAD_TYPE, PublicKey, Revocations, SigningKey, Steward,
     device_id,
@@ -624,9 +624,4 @@ pub(crate) fn cosign(files: &mut MemoryFiles, seeds: &[u8]) {
         lines.into_iter().for_each(|signature| note.add(signature));
     }
     files.0.insert(CHECKPOINT.into(), note.to_string().into_bytes());
-}
-
-/// The tiles among the files.
-pub(crate) fn tiles(files: &MemoryFiles) -> MemoryTiles {
-    MemoryTiles(files.0.iter().filter_map(|(path, bytes)| Some((path.parse().ok()?, bytes.clone()))).collect())
 }

@@ -884,7 +884,7 @@ const WAYS: &[(&str, Check, Way)] = &[
     ),
 ];
 
-fn look(files: &MemoryFiles, last: Option<&[u8]>) -> Report {
+pub(crate) fn look(files: &MemoryFiles, last: Option<&[u8]>) -> Report {
     let (charter, policy) = (charter(), policy());
     let options = Options { policy: Some(&policy), charter: Some(&charter), last, ..Options::default() };
     audit(files, &options).unwrap()
@@ -899,6 +899,25 @@ fn publish_anyhow(events: &Events, payouts: &BTreeMap<String, Vec<u8>>, pool: &c
     files.0.extend(published.files.into_iter().map(|file| (file.path, file.bytes)));
     cosign(&mut files, &WITNESSES);
     files
+}
+
+/// The files after one of the ways to tamper, what is wrong then, and where.
+pub(crate) fn tampered(name: &str) -> (MemoryFiles, Check, Option<u64>) {
+    let (_, check, way) = WAYS.iter().find(|(known, ..)| *known == name).expect("there is such a way");
+    let sample = small();
+    match way {
+        Files(change) => {
+            let mut files = publish(&sample.events, &sample.payouts, 100).files;
+            let index = change(&mut files);
+            (files, *check, index)
+        }
+        Pool(change) => {
+            let mut events = sample.events;
+            let index = change(&mut events);
+            (publish_anyhow(&events, &sample.payouts, &pool_key()), *check, Some(index))
+        }
+        Later(_) => panic!("{name} takes a checkpoint that was seen before"),
+    }
 }
 
 #[test]

@@ -51,7 +51,9 @@ pub(crate) async fn run(args: Audit, format: Format) -> Result<ExitCode, CliErro
             let charter = Charter::from_json(id, &read(path)?);
             Some(charter.map_err(|error| CliError::CannotRead(format!("{}: {error}", path.display())))?)
         }
-        (Some(_), None) => return Err(CliError::Usage("--charter-file needs --charter-id: whose rules they are".into())),
+        (Some(_), None) => {
+            return Err(CliError::Usage("--charter-file needs --charter-id: whose rules they are".into()));
+        }
         (None, _) => None,
     };
     let source = Source::new(&args.place)?;
@@ -76,9 +78,10 @@ fn read(path: &Path) -> Result<Vec<u8>, CliError> {
 
 fn view(report: &Report) -> Value {
     let check = |(check, outcome): (&Check, &Outcome)| {
-        let first = outcome.first.as_ref().map(|Wrong { index, file, why }| {
-            json!({ "index": index, "file": file, "why": why })
-        });
+        let first = outcome
+            .first
+            .as_ref()
+            .map(|Wrong { index, file, why }| json!({ "index": index, "file": file, "why": why }));
         json!({
             "check": check.as_str(),
             "what": check.what(),

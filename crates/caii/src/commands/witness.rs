@@ -16,7 +16,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 const FORMAT: &str = "caii-witness/1";
 
@@ -69,8 +69,14 @@ pub(crate) struct Run {
 struct KeyJson {
     format: String,
     name: String,
-    seed: Zeroizing<String>,
+    seed: String,
     log: Vec<String>,
+}
+
+impl Drop for KeyJson {
+    fn drop(&mut self) {
+        self.seed.zeroize();
+    }
 }
 
 pub(crate) async fn run(command: WitnessCommand, format: Format) -> Result<ExitCode, CliError> {
@@ -93,7 +99,7 @@ fn make(init: &Init, format: Format) -> Result<ExitCode, CliError> {
         key.parse::<VerifierKey>().map_err(usage)?;
     }
     let key = Cosigner::new(name, SigningKey::from_seed(*seed)).key().to_string();
-    let hex = Zeroizing::new(seed.iter().map(|byte| format!("{byte:02x}")).collect());
+    let hex = seed.iter().map(|byte| format!("{byte:02x}")).collect();
     let json = KeyJson { format: FORMAT.into(), name: init.name.clone(), seed: hex, log: init.log.clone() };
     let text = Zeroizing::new(serde_json::to_vec_pretty(&json).expect("texts make JSON"));
     let mut options = std::fs::OpenOptions::new();
