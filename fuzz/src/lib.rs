@@ -7,6 +7,7 @@
 mod memory;
 pub mod models;
 pub mod pool;
+pub mod published;
 pub mod sandbox;
 pub mod seeds;
 pub mod tlog;

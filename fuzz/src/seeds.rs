@@ -16,7 +16,8 @@ pub type Seed = (&'static str, &'static str, Vec<u8>);
 
 /// Every seed of every target.
 pub fn all() -> Vec<Seed> {
-    [wire(), records(), frames(), programs(), models(), trust(), crate::tlog::seeds()].concat()
+    let apart = [crate::tlog::seeds(), crate::published::seeds()].concat();
+    [wire(), records(), frames(), programs(), models(), trust(), apart].concat()
 }
 
 fn lease() -> SignedLease {

@@ -12,11 +12,12 @@ use shell::{Failure, run, run_in};
 use std::process::ExitCode;
 
 /// Crates whose tests need neither guests nor processes of caii nor the network; their tests are the quick loop.
-const QUICK: [&str; 11] = [
+const QUICK: [&str; 12] = [
     "caii-model",
     "caii-ledger",
     "caii-trust",
     "caii-tlog",
+    "caii-audit",
     "caii-wire",
     "caii-coordinator",
     "caii-agent",

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What a pure crate may depend on. Everything here computes and does nothing else.
-const PURE: [(&str, &[&str]); 10] = [
+const PURE: [(&str, &[&str]); 11] = [
     ("model", &["sha2"]),
     // What stewards sign is JSON (DSSE, in-toto), and the gate has to read it; `serde_json` and `base64` only compute.
     ("trust", &["caii-model", "base64", "ed25519-dalek", "serde", "serde_json", "sha2", "thiserror"]),
@@ -17,6 +17,20 @@ const PURE: [(&str, &[&str]); 10] = [
     ("payout", &["caii-ledger", "caii-model", "caii-trust", "quick-xml", "thiserror"]),
     ("verify", &["caii-model", "sha2"]),
     ("coordinator", &["caii-model", "caii-trust", "caii-verify"]),
+    (
+        "audit",
+        &[
+            "caii-ledger",
+            "caii-model",
+            "caii-payout",
+            "caii-tlog",
+            "caii-trust",
+            "caii-verify",
+            "serde",
+            "serde_json",
+            "thiserror",
+        ],
+    ),
     ("agent", &["caii-model"]),
     ("sim", &["caii-model", "caii-trust", "caii-coordinator", "caii-agent", "caii-store", "caii-verify"]),
 ];

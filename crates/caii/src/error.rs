@@ -54,6 +54,9 @@ pub(crate) enum CliError {
         #[source]
         source: io::Error,
     },
+    /// What is to be checked cannot be read, so nothing can be said about it.
+    #[error("{0}")]
+    CannotRead(String),
     /// Something in the arguments does not make sense.
     #[error("{0}")]
     Usage(String),
@@ -96,6 +99,7 @@ impl CliError {
             Self::Strange { .. } => "pool-strange",
             Self::NoPool { .. } => "pool-not-named",
             Self::File { .. } => "file",
+            Self::CannotRead(_) => "cannot-read",
             Self::Usage(_) => "usage",
             Self::JobEnded(_) => "job-ended",
             Self::Model(_) => "model",
@@ -110,7 +114,7 @@ impl CliError {
 
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Usage(_) => 2,
+            Self::Usage(_) | Self::CannotRead(_) => 2,
             Self::JobEnded(_) => 3,
             Self::Interrupted(_) => 130,
             _ => 1,

@@ -8,6 +8,7 @@ mod commands;
 mod error;
 mod manifest_file;
 mod output;
+mod published;
 mod waiting;
 mod wiping;
 
@@ -64,6 +65,11 @@ enum Command {
     /// Make embedding requests from text, and compare embeddings.
     #[command(subcommand)]
     Embeddings(commands::embeddings::Embeddings),
+    /// Check everything that a pool published: 0 nothing is wrong, 1 something is, 2 it cannot be read. No pool is needed.
+    Audit(Box<commands::audit::Audit>),
+    /// Cosign a log's checkpoints as an independent party. No pool is needed.
+    #[command(subcommand)]
+    Witness(commands::witness::WitnessCommand),
     /// The process that runs programs; started by the agent.
     #[command(hide = true)]
     Runner,
@@ -105,6 +111,8 @@ async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Charter(command) => commands::charter::run(command, format),
         Command::Workload(command) => commands::workload::run(command, &cli.pool, format).await,
         Command::Embeddings(command) => commands::embeddings::run(command, format),
+        Command::Audit(args) => commands::audit::run(*args, format).await,
+        Command::Witness(command) => commands::witness::run(command, format).await,
         Command::Runner => unreachable!("handled before the runtime starts"),
     }
 }

@@ -276,6 +276,45 @@ impl Entry {
         })
     }
 
+    const KIND: &[u8; 8] = b"caiient1";
+
+    /// Its canonical bytes, as the transparency log has them; purposes and accounts are written as in
+    /// [`Transfer::to_canonical`]:
+    ///
+    /// | bytes | field |
+    /// |---|---|
+    /// | 8 | `caiient1` |
+    /// | n | the purpose |
+    /// | 8 | time, milliseconds since 1970 |
+    /// | 1 | number of postings, 1 to [`Entry::POSTINGS_MAX`]; of each then |
+    /// | n | debit |
+    /// | n | credit |
+    /// | 8 | amount |
+    /// | 1 | kind |
+    pub fn to_canonical(&self) -> Vec<u8> {
+        let writer = self.purpose.write(CanonicalWriter::new(Self::KIND)).u64(self.at.0);
+        // More than that are refused by the reader; no event makes them.
+        let writer = writer.u8(u8::try_from(self.postings.len()).unwrap_or(u8::MAX));
+        self.postings.iter().fold(writer, write_posting).finish()
+    }
+
+    /// The entry of these bytes. Whether it may be applied is not looked at.
+    ///
+    /// # Errors
+    /// If they are not the canonical form of an entry.
+    pub fn from_canonical(bytes: &[u8]) -> Result<Self, CanonicalError> {
+        let mut reader = CanonicalReader::new(Self::KIND, bytes)?;
+        let purpose = Purpose::read(&mut reader)?;
+        let at = reader.time("at")?;
+        let count = usize::from(reader.u8("postings")?);
+        if !(1..=Self::POSTINGS_MAX).contains(&count) {
+            return Err(CanonicalError::Field { field: "postings" });
+        }
+        let postings = (0..count).map(|_| read_posting(&mut reader)).collect::<Result<_, _>>()?;
+        reader.end()?;
+        Ok(Self { purpose, at, postings })
+    }
+
     /// Of everything but the time: what is told again is the same although it is later.
     pub(crate) fn fingerprint(&self) -> u64 {
         let writer = self.purpose.write(CanonicalWriter::new(b"caiifpr1"));
@@ -338,16 +377,7 @@ impl Transfer {
         let transfer = Self {
             purpose: Purpose::read(&mut reader)?,
             place: reader.u8("place")?,
-            posting: Posting {
-                debit: read_account(&mut reader, "debit")?,
-                credit: read_account(&mut reader, "credit")?,
-                amount: reader.amount("amount")?,
-                kind: {
-                    let code = reader.u8("kind")?;
-                    let kind = TransferKind::ALL.into_iter().find(|kind| kind.code() == code);
-                    kind.ok_or(CanonicalError::Field { field: "kind" })?
-                },
-            },
+            posting: read_posting(&mut reader)?,
             at: reader.time("at")?,
         };
         reader.end()?;
@@ -358,6 +388,19 @@ impl Transfer {
 fn write_posting(writer: CanonicalWriter, posting: &Posting) -> CanonicalWriter {
     let writer = write_account(write_account(writer, &posting.debit), &posting.credit);
     writer.amount(posting.amount).u8(posting.kind.code())
+}
+
+fn read_posting(reader: &mut CanonicalReader<'_>) -> Result<Posting, CanonicalError> {
+    Ok(Posting {
+        debit: read_account(reader, "debit")?,
+        credit: read_account(reader, "credit")?,
+        amount: reader.amount("amount")?,
+        kind: {
+            let code = reader.u8("kind")?;
+            let kind = TransferKind::ALL.into_iter().find(|kind| kind.code() == code);
+            kind.ok_or(CanonicalError::Field { field: "kind" })?
+        },
+    })
 }
 
 fn write_account(writer: CanonicalWriter, account: &LedgerAccount) -> CanonicalWriter {
@@ -470,6 +513,25 @@ mod tests {
             changed[at.index(bytes.len())] ^= 1 << bit;
             if let Ok(read) = Transfer::from_canonical(&changed) {
                 prop_assert_ne!(&read, &one);
+                prop_assert_eq!(read.to_canonical(), changed);
+            }
+        }
+
+        #[test]
+        fn entries_are_read_as_they_are_written(
+            transfers in prop::collection::vec(any_transfer(), 1..=Entry::POSTINGS_MAX), at: prop::sample::Index,
+        ) {
+            let purpose = transfers[0].purpose.clone();
+            let postings = transfers.iter().map(|transfer| transfer.posting.clone()).collect();
+            let entry = Entry { purpose, at: transfers[0].at, postings };
+            let bytes = entry.to_canonical();
+            prop_assert_eq!(Entry::from_canonical(&bytes), Ok(entry.clone()));
+            prop_assert!(Entry::from_canonical(&bytes[..bytes.len() - 1]).is_err());
+            prop_assert!(Entry::from_canonical(&[&bytes[..], &[0]].concat()).is_err());
+            let mut changed = bytes.clone();
+            changed[at.index(bytes.len())] ^= 1;
+            if let Ok(read) = Entry::from_canonical(&changed) {
+                prop_assert_ne!(&read, &entry);
                 prop_assert_eq!(read.to_canonical(), changed);
             }
         }

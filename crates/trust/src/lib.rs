@@ -8,6 +8,7 @@
 //! - [`Envelope`], [`Certification`], [`Revocation`]: what stewards sign.
 //! - [`decide`]: whether this device may run this workload now. The one gate, used by devices, pools and people alike.
 
+mod batch;
 mod certify;
 #[cfg(test)]
 mod certify_tests;
@@ -24,6 +25,7 @@ mod testing;
 mod time;
 mod words;
 
+pub use batch::{ReadyKey, Signed, verify_all};
 pub use certify::{
     Certified, Facts, Limit, LimitCaps, LocalPolicy, Rejected, Rejection, SIGNATURES_CHECKED_MAX, Trusted, Uncertified,
     decide,

@@ -89,7 +89,7 @@ pub fn verify_message(public: &[u8; 32], message: &[u8], signature: &[u8; 64]) -
 }
 
 /// `caii signature 1`, the algorithm's byte, the domain after its length (u64, little endian), the digest.
-fn signed_message(algorithm: Algorithm, domain: &str, digest: &Digest) -> Vec<u8> {
+pub(crate) fn signed_message(algorithm: Algorithm, domain: &str, digest: &Digest) -> Vec<u8> {
     let mut message = Vec::with_capacity(64 + domain.len());
     message.extend_from_slice(b"caii signature 1");
     message.push(algorithm as u8);

@@ -1,6 +1,7 @@
 //! One file a verb.
 
 pub(crate) mod agent;
+pub(crate) mod audit;
 pub(crate) mod batch;
 pub(crate) mod charter;
 pub(crate) mod delivery;
@@ -11,6 +12,7 @@ pub(crate) mod key;
 pub(crate) mod model;
 pub(crate) mod pool;
 pub(crate) mod ticket;
+pub(crate) mod witness;
 pub(crate) mod workload;
 
 use caii_model::Millis;
