@@ -4,6 +4,7 @@
 mod oracle;
 mod sample;
 mod tampering;
+mod ways;
 
 use caii_audit::{Asked, Options, audit};
 use sample::{charter, policy, publish, small};
