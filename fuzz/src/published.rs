@@ -69,12 +69,16 @@ pub fn money(bytes: &[u8]) {
     if let Ok(file) = at_most(heap(bytes), || pain001::read(bytes)) {
         let sum: u64 = file.payments.iter().map(|payment| payment.amount.0).sum();
         assert_eq!(file.total, MinorUnits(sum));
-        let other = pain001::check(bytes, &batch());
-        assert!(other.is_err() || bytes == pain001::write(&batch()).expect("it can be written"));
+        // Spaces between elements say nothing.
+        if let Ok(checked) = pain001::check(bytes, &batch()) {
+            let written = pain001::write(&batch()).expect("it can be written");
+            assert_eq!(Ok(checked), pain001::read(&written));
+        }
     }
     if let Ok(envelope) = at_most(heap(bytes), || Envelope::from_json(bytes)) {
         assert_eq!(Envelope::from_json(&envelope.to_json()).as_ref(), Ok(&envelope));
-        let people = [1, 2].map(|seed| (format!("p{seed}"), PublicKey::Ed25519(SigningKey::from_seed([seed; 32]).public())));
+        let people =
+            [1, 2].map(|seed| (format!("p{seed}"), PublicKey::Ed25519(SigningKey::from_seed([seed; 32]).public())));
         let approvers = Approvers::new(2, people).expect("two of two");
         if let Ok(names) = approvers.approved(&statement(), &envelope) {
             assert_eq!(names, ["p1", "p2"], "nobody makes a signature but the seeds");
@@ -169,7 +173,12 @@ fn every_kind() -> Vec<Logged> {
         Logged::PoolOpened(PoolOpened { key: [1; 32], charter: None, credit_limit: CreditLimit::Unlimited, at }),
         Logged::TariffEnacted { tariff: tariff(), at },
         Logged::DeviceEnrolled { key: [2; 32], owner: account(), at },
-        Logged::WorkloadCertified { workload: Digest([6; 32]), charter: Digest([7; 32]), envelope: Digest([8; 32]), at },
+        Logged::WorkloadCertified {
+            workload: Digest([6; 32]),
+            charter: Digest([7; 32]),
+            envelope: Digest([8; 32]),
+            at,
+        },
         Logged::Receipt(Box::new(receipt())),
         Logged::Entry(entry()),
         Logged::SecretCommitted { period: 1, commitment: Digest([3; 32]), at },
@@ -209,7 +218,12 @@ pub(crate) fn seeds() -> Vec<Seed> {
     let mut seeds: Vec<Seed> =
         kinds.iter().map(|logged| ("logged", logged.kind().as_str(), logged.to_canonical())).collect();
     let key = SigningKey::from_seed([1; 32]).public();
-    let pool = PoolFile { key, origin: "log.example".parse().expect("an origin"), log: vec![], charter: Some(Digest([1; 32])) };
+    let pool = PoolFile {
+        key,
+        origin: "log.example".parse().expect("an origin"),
+        log: vec![],
+        charter: Some(Digest([1; 32])),
+    };
     seeds.push(("logged", "pool", pool.to_json()));
 
     let open = |bytes| Opening::Open { salt: [1; 32], bytes, attachment: b"beside".to_vec() };

@@ -1,10 +1,10 @@
 //! The audit of a pool that never was: green as it is, and red at the right row for every way to tamper with its files.
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod files;
 mod oracle;
 mod sample;
 mod tampering;
-mod ways;
 
 use caii_audit::{Asked, Options, audit};
 use sample::{charter, policy, publish, small};
