@@ -16,7 +16,7 @@ const PURE: [(&str, &[&str]); 11] = [
     ("ledger", &["caii-model", "serde", "serde_json"]),
     ("payout", &["caii-ledger", "caii-model", "caii-trust", "quick-xml", "thiserror"]),
     ("verify", &["caii-model", "sha2"]),
-    ("coordinator", &["caii-model", "caii-trust", "caii-verify"]),
+    ("coordinator", &["caii-audit", "caii-ledger", "caii-model", "caii-payout", "caii-trust", "caii-verify"]),
     (
         "audit",
         &[

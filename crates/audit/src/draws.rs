@@ -279,7 +279,14 @@ impl Walk<'_> {
                     let caught = caught(true);
                     self.draws.evidence.insert((id, item.item, auditor.device), caught);
                 }
-                (Finding::AuditorWrong, None) => self.wrong(check, "the pool audited itself and was wrong".into()),
+                (Finding::BothWrong, Some(auditor)) => {
+                    let (of, by) = (caught(false), caught(true));
+                    self.draws.evidence.insert((id, item.item, outcome.of), of);
+                    self.draws.evidence.insert((id, item.item, auditor.device), by);
+                }
+                (Finding::AuditorWrong | Finding::BothWrong, None) => {
+                    self.wrong(check, "the pool audited itself and was wrong".into())
+                }
             }
         }
     }

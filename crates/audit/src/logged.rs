@@ -5,7 +5,7 @@
 
 use caii_ledger::{CreditLimit, Entry, PayoutRun};
 use caii_model::canonical::{CanonicalError, CanonicalReader, CanonicalWriter};
-use caii_model::{Account, DeviceId, Digest, JobId, MicroCredits, Receipt, Tariff, Timestamp};
+use caii_model::{Account, DeviceId, Digest, JobId, MicroCredits, Receipt, Tariff, Timestamp, VoidReason};
 use caii_payout::{Currency, MinorUnits, Rate};
 use std::fmt;
 use std::num::NonZeroU64;
@@ -77,6 +77,8 @@ pub enum Logged {
     DeviceConvicted(DeviceConvicted),
     /// Payables were sent to the bank.
     PayoutSent(PayoutSent),
+    /// An accepted claim that was not paid does not count.
+    ClaimVoided(ClaimVoided),
 }
 
 /// What a pool is, as the first entry of its log says it.
@@ -154,11 +156,13 @@ pub enum Finding {
     Waived,
     /// The claim is right and the auditor was wrong.
     AuditorWrong,
+    /// Neither is right.
+    BothWrong,
 }
 
 impl Finding {
     /// All of them, in the order of their numbers, which count from 1.
-    pub const ALL: [Self; 4] = [Self::Agreed, Self::ClaimWrong, Self::Waived, Self::AuditorWrong];
+    pub const ALL: [Self; 5] = [Self::Agreed, Self::ClaimWrong, Self::Waived, Self::AuditorWrong, Self::BothWrong];
 
     fn code(self) -> u8 {
         match self {
@@ -166,6 +170,7 @@ impl Finding {
             Self::ClaimWrong => 2,
             Self::Waived => 3,
             Self::AuditorWrong => 4,
+            Self::BothWrong => 5,
         }
     }
 }
@@ -205,6 +210,17 @@ pub struct DeviceConvicted {
     pub item: u32,
     /// Whether it lied as the auditor of that item.
     pub as_auditor: bool,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// An accepted claim does not count after all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClaimVoided {
+    /// Which.
+    pub claim: ClaimRef,
+    /// Why.
+    pub reason: VoidReason,
     /// When.
     pub at: Timestamp,
 }
@@ -264,11 +280,13 @@ pub enum Kind {
     DeviceConvicted,
     /// [`Logged::PayoutSent`].
     PayoutSent,
+    /// [`Logged::ClaimVoided`].
+    ClaimVoided,
 }
 
 impl Kind {
     /// All of them, in the order of their numbers, which count from 1.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::PoolOpened,
         Self::TariffEnacted,
         Self::DeviceEnrolled,
@@ -282,6 +300,7 @@ impl Kind {
         Self::AuditOutcome,
         Self::DeviceConvicted,
         Self::PayoutSent,
+        Self::ClaimVoided,
     ];
 
     /// Its number in opening files, for ever.
@@ -306,6 +325,7 @@ impl Kind {
             Self::AuditOutcome => b"caiiout1",
             Self::DeviceConvicted => b"caiicnv1",
             Self::PayoutSent => b"caiipay1",
+            Self::ClaimVoided => b"caiivoi1",
         }
     }
 
@@ -331,6 +351,7 @@ impl Kind {
             Self::AuditOutcome => "audit-outcome",
             Self::DeviceConvicted => "device-convicted",
             Self::PayoutSent => "payout-sent",
+            Self::ClaimVoided => "claim-voided",
         }
     }
 }
@@ -352,6 +373,7 @@ impl Logged {
             Self::AuditOutcome(_) => Kind::AuditOutcome,
             Self::DeviceConvicted(_) => Kind::DeviceConvicted,
             Self::PayoutSent(_) => Kind::PayoutSent,
+            Self::ClaimVoided(_) => Kind::ClaimVoided,
         }
     }
 
@@ -368,7 +390,8 @@ impl Logged {
             | Self::AuditDrawnMore(AuditDrawnMore { at, .. })
             | Self::AuditOutcome(AuditOutcome { at, .. })
             | Self::DeviceConvicted(DeviceConvicted { at, .. })
-            | Self::PayoutSent(PayoutSent { at, .. }) => *at,
+            | Self::PayoutSent(PayoutSent { at, .. })
+            | Self::ClaimVoided(ClaimVoided { at, .. }) => *at,
             Self::Receipt(receipt) => receipt.at,
             Self::Entry(entry) => entry.at,
         }
@@ -422,6 +445,9 @@ impl Logged {
             Self::DeviceConvicted(DeviceConvicted { device, evidence, item, as_auditor, at }) => {
                 let writer = writer.fixed(&device.0).fixed(&evidence.device.0).u64(evidence.sequence);
                 writer.u32(*item).u8(u8::from(*as_auditor)).u64(at.0).finish()
+            }
+            Self::ClaimVoided(ClaimVoided { claim, reason, at }) => {
+                writer.fixed(&claim.device.0).u64(claim.sequence).u8(reason.code()).u64(at.0).finish()
             }
             Self::PayoutSent(PayoutSent { run, currency, rate, pain001, csv, payments, at }) => {
                 let writer = writer.u64(run.0).fixed(currency.code().as_bytes()).u64(rate.0.get());
@@ -524,6 +550,15 @@ impl Logged {
                 evidence: ClaimRef { device: device(reader, "evidence")?, sequence: reader.u64("evidence")? },
                 item: reader.u32("item")?,
                 as_auditor: reader.flag("as_auditor")?,
+                at: reader.time("at")?,
+            }),
+            Kind::ClaimVoided => Self::ClaimVoided(ClaimVoided {
+                claim: ClaimRef { device: device(reader, "device")?, sequence: reader.u64("sequence")? },
+                reason: {
+                    let code = reader.u8("reason")?;
+                    let reason = VoidReason::ALL.into_iter().find(|reason| reason.code() == code);
+                    reason.ok_or(CanonicalError::Field { field: "reason" })?
+                },
                 at: reader.time("at")?,
             }),
             Kind::PayoutSent => Self::PayoutSent(PayoutSent {

@@ -248,6 +248,7 @@ impl<'a> Walk<'a> {
             Logged::AuditOutcome(outcome) => self.audit_outcome(outcome),
             Logged::DeviceConvicted(convicted) => self.device_convicted(convicted),
             Logged::PayoutSent(sent) => self.payout_sent(sent),
+            Logged::ClaimVoided(_) => {}
         }
     }
 

@@ -1,5 +1,7 @@
 //! Everything that can change durably. Replaying changes in order gives the live state.
 
+use crate::Carried;
+use caii_audit::Event;
 use caii_model::{
     AttemptFailure, CheckEvent, Conviction, Device, DeviceId, Digest, Ending, FileId, FileMeta, JobId, JobSpec, Key,
     KeyId, LeaseId, Manifest, Model, Prepared, Settled, TaskId, Ticket, TicketId, Timestamp, VoidReason,
@@ -60,6 +62,10 @@ pub enum Change {
     JobEnding(JobId, Ending, Timestamp),
     /// A job has ended.
     JobEnded(JobId, JobEnd),
+    /// The next entry of the pool's log.
+    Logged(Box<Event>),
+    /// The books as a store has them: only in what a store loads, before the jobs.
+    Carried(Box<Carried>),
 }
 
 /// An attempt that came to nothing.

@@ -15,6 +15,8 @@ pub(crate) struct Checks {
     pub(crate) drawn: BTreeMap<DeviceId, BTreeSet<ItemId>>,
     /// Audits, by their number among the job's tasks, which follow those of the job itself.
     pub(crate) audits: BTreeMap<TaskIndex, AuditState>,
+    /// Audits of a whole task, by that task.
+    pub(crate) copies: BTreeMap<TaskIndex, Vec<TaskIndex>>,
 }
 
 /// A settled task that is not final.
@@ -145,6 +147,7 @@ impl Work {
                     }
                 }
                 self.audit_opens(index);
+                self.checks.copies.entry(*task).or_default().push(index);
                 Some((self.prepared.blob, self.prepared.tasks[task.0 as usize]))
             }
         };

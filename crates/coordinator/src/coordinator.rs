@@ -30,6 +30,8 @@ pub struct Config {
     pub avoid: Millis,
     /// How long an audit waits for a device that may do it, before the pool does it itself.
     pub audit_patience: Millis,
+    /// How long draws depend on one secret before it is revealed.
+    pub audit_secret: Millis,
     /// The most leases a device may hold.
     pub leases_per_device_max: u32,
     /// The most open jobs of an account.
@@ -58,6 +60,7 @@ impl Config {
             attempts_max: 12,
             avoid: Millis(5_000),
             audit_patience: Millis(30_000),
+            audit_secret: Millis(3_600_000),
             leases_per_device_max: 1_024,
             jobs_open_max: 1_000,
             tasks_per_job_max: 2_000_000,
@@ -110,7 +113,10 @@ impl Coordinator {
             }
         }
         let inherited = JobId(catalog.next.job);
-        let (started, clock, ticked) = (now, now, now);
+        // Nothing is logged of a time before what is logged already, wherever the clock was set.
+        let clock = now;
+        let now = now.max(catalog.books.last);
+        let (started, ticked) = (now, now);
         let coordinator = Self {
             config,
             pool,
@@ -186,6 +192,12 @@ impl Coordinator {
             Input::GovernanceChanged { version } => draft.governance_changed(version),
             Input::WorkloadRevoked { workload, reason } => draft.workload_revoked(workload, &reason),
             Input::WorkloadUncertified { workload, reason } => draft.workload_uncertified(workload, &reason),
+            Input::Open(opening) => draft.open(*opening),
+            Input::WorkloadCertified { workload, charter, envelope } => {
+                draft.workload_certified(workload, charter, envelope);
+            }
+            Input::TariffEnact(terms) => draft.tariff_enact(terms),
+            Input::Credit { key, to, amount, paid } => draft.credit(key, &to, amount, paid),
             Input::Tick => draft.tick(),
         }
         draft.finish()

@@ -12,6 +12,8 @@ const HOLDING_MAX: usize = 4_096;
 const REPORTS_MAX: usize = 4_096;
 const READY_MAX: usize = 1_024;
 const SLOTS_MAX: u32 = 4_096;
+/// How many claims about results that came too late are remembered, so that each is decided once.
+const REFUSED_MAX: usize = 256;
 /// Ticks come four times a second. When they were further apart than this, the coordinator was not listening (a slow
 /// disk, a suspended machine, a clock that was set), and nobody's silence meant anything.
 const DEAF: Millis = Millis(2_000);
@@ -88,6 +90,7 @@ impl Draft<'_> {
             slots_free: 0,
             ready: BTreeSet::new(),
             jail: None,
+            refused: VecDeque::new(),
             leases: BTreeMap::new(),
             parked: None,
             avoid_tasks: BTreeMap::new(),
@@ -163,7 +166,8 @@ impl Draft<'_> {
         present.slots_free = present.slots_free.saturating_sub(leases.len() as u32);
         let session = present.session;
         let governance = self.coordinator().governance;
-        let reply = ExchangeReply { session, sequence, now, leases, acks, dropped, governance };
+        let claims = self.catalog().books.device(device).decided;
+        let reply = ExchangeReply { session, sequence, now, leases, acks, dropped, governance, claims };
         self.effect(Effect::Reply(to, Ok(Reply::Exchange(reply))));
     }
 
@@ -179,6 +183,52 @@ impl Draft<'_> {
         let signed = &report.lease;
         let lease = &signed.lease;
         self.check_lease(device, signed)?;
+        let claim = match (&report.outcome, &report.claim) {
+            (Ok(_), claim) => claim.as_ref(),
+            (Err(_), _) => None,
+        };
+        let expected = self.catalog().books.device(device).decided + 1;
+        if claim.is_some_and(|claim| self.is_open() && claim.sequence > expected) {
+            return Err(Refusal::ClaimSequence { expected });
+        }
+        // A smaller number is one that was decided: the answer is the same once more.
+        let fresh = claim.filter(|claim| claim.sequence == expected);
+        let answer = self.take_outcome(device, report, fresh);
+        if let (Some(claim), Ok(result), Err(reason)) = (fresh, &report.outcome, &answer) {
+            self.refuse_late(device, lease, result, claim, reason);
+        }
+        answer
+    }
+
+    /// Decides a claim about a result that is not taken, once for each lease.
+    fn refuse_late(
+        &mut self,
+        device: DeviceId,
+        lease: &Lease,
+        report: &TaskReport,
+        claim: &SignedClaim,
+        refusal: &Refusal,
+    ) {
+        let reason = match refusal {
+            Refusal::JobEnded(_) => VoidReason::JobEnded,
+            Refusal::TaskSettled => VoidReason::Late,
+            Refusal::LeaseExpired(_) => VoidReason::Lease,
+            _ => return,
+        };
+        let decided = &mut self.present(device).refused;
+        if decided.contains(&lease.id) {
+            return;
+        }
+        decided.push_back(lease.id);
+        if decided.len() > REFUSED_MAX {
+            decided.pop_front();
+        }
+        self.refuse_claim(lease, report, claim, reason);
+    }
+
+    fn take_outcome(&mut self, device: DeviceId, report: &Report, claim: Option<&SignedClaim>) -> Result<(), Refusal> {
+        let signed = &report.lease;
+        let lease = &signed.lease;
         let job = self.catalog().jobs.get(&lease.task.job);
         let Some(work) = job.filter(|job| job.ending.is_none()).and_then(|job| job.work.as_ref()) else {
             return Err(Refusal::JobEnded(lease.task.job));
@@ -199,12 +249,18 @@ impl Draft<'_> {
                     self.presence().unlease(device, lease.id, true);
                     return Err(Refusal::TaskSettled);
                 }
+                if self.is_open() && claim.is_none() {
+                    return Err(Refusal::ClaimSequence { expected: self.catalog().books.device(device).decided + 1 });
+                }
                 if let Err(detail) = self.check_report(lease, result) {
                     let failure = AttemptFailure { kind: AttemptFailureKind::MalformedResult, detail };
                     self.unlease_failed(lease, failure);
+                    if let Some(claim) = claim {
+                        self.refuse_claim(lease, result, claim, VoidReason::Malformed);
+                    }
                     return Ok(());
                 }
-                self.settle(lease.task, device, *result);
+                self.settle(lease, *result, claim);
             }
             Err(failure) => {
                 let attempts = work.attempts.get(&lease.task.index);
@@ -247,6 +303,11 @@ impl Draft<'_> {
         };
         if report.items != items {
             return Err(format!("{} items were reported, the task has {items}", report.items));
+        }
+        let most =
+            self.catalog().workloads.get(&lease.workload).and_then(|m| crate::money::most_fuel(m, lease.input.records));
+        if most.is_none_or(|most| report.fuel > most) {
+            return Err("more fuel was used than the workload's limits allow".into());
         }
         if report.items_failed > report.items || report.records_failed > lease.input.records {
             return Err("more failed than there is".into());
@@ -338,6 +399,7 @@ impl Draft<'_> {
         self.expire_leases();
         self.expire_jobs();
         self.attend_audits();
+        self.reveal_secret();
         let now = self.now();
         let due = |(id, present): (&DeviceId, &Present)| {
             present.parked.as_ref().is_some_and(|parked| parked.until <= now).then_some(*id)

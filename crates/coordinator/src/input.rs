@@ -1,8 +1,9 @@
 //! Everything that can be said to a coordinator.
 
+use caii_ledger::GrantKey;
 use caii_model::{
     Account, DeviceId, Digest, ExchangeRequest, FileId, FilePurpose, InputError, JobId, JobSpec, KeyId, Manifest,
-    Millis, Model, Prepared, Role, TaskId, TaskInput, Timestamp,
+    MicroCredits, Millis, Model, Prepared, Role, TariffTerms, TaskId, TaskInput, Timestamp,
 };
 use caii_model::{Bytes, TicketId};
 
@@ -116,6 +117,30 @@ pub enum Input {
     GovernanceChanged {
         /// Larger than every earlier one.
         version: u64,
+    },
+    /// What the pool is. The shell says so at every start, before anything else; the log is opened by it once.
+    Open(Box<crate::Opening>),
+    /// The shell holds an envelope by which a workload is certified; it says so before anything of it runs.
+    WorkloadCertified {
+        /// Which.
+        workload: Digest,
+        /// By which charter.
+        charter: Digest,
+        /// The signed envelope.
+        envelope: Vec<u8>,
+    },
+    /// Publish a tariff that holds from its own date.
+    TariffEnact(TariffTerms),
+    /// Give credits to a member, or record that it paid for them. The same key again is no second time.
+    Credit {
+        /// Names it.
+        key: GrantKey,
+        /// To whom.
+        to: Account,
+        /// How much.
+        amount: MicroCredits,
+        /// Whether money was received for it.
+        paid: bool,
     },
     /// A workload may not run any more. Its open jobs end; the shell says it again at every start.
     WorkloadRevoked {

@@ -32,14 +32,17 @@ impl Draft<'_> {
         // The shell reckons with its clock, which may have been set back; here time only passes.
         spec.deadline = self.now() + spec.deadline.since(self.coordinator().clock);
         let checked = self.check_spec(&spec, prepared.as_ref());
-        let answer = checked.map(|()| {
+        let answer = checked.and_then(|()| {
             let id = JobId(self.catalog().next.job);
+            if let Some(prepared) = &prepared {
+                self.reserve(id, &spec, prepared)?;
+            }
             self.record(Change::JobSubmitted(id, spec, self.now()));
             match prepared {
                 Some(prepared) => self.start(id, prepared),
                 None => self.effect(Effect::Prepare(id)),
             }
-            Reply::Job(id)
+            Ok(Reply::Job(id))
         });
         self.reply(answer);
         self.dispatch();
@@ -132,6 +135,13 @@ impl Draft<'_> {
             Ok(()) => Ok(prepared),
             Err(refusal) => Err(refused(refusal.code(), refusal.to_string())),
         });
+        let spec = self.catalog().jobs[&id].spec.clone();
+        let result = result.and_then(|prepared| match self.reserve(id, &spec, &prepared) {
+            Ok(()) => Ok(prepared),
+            Err(refusal) => {
+                Err(vec![InputError { param: None, ..refused(refusal.code(), refusal.to_string()).remove(0) }])
+            }
+        });
         match result {
             Ok(prepared) => self.start(id, prepared),
             Err(mut errors) => {
@@ -212,6 +222,7 @@ impl Draft<'_> {
         if let Some((ok, failed)) = records {
             (totals.records_ok, totals.records_failed) = (ok, failed);
         }
+        self.return_rest(id);
         let end = JobEnd { ending, at: self.now(), output, errors, totals };
         self.record(Change::JobEnded(id, end));
         for present in self.presence().present.values_mut() {
@@ -222,11 +233,16 @@ impl Draft<'_> {
     }
 
     /// Accepts a result. The task is open.
-    pub(crate) fn settle(&mut self, task: TaskId, device: DeviceId, report: TaskReport) {
-        let at = self.now();
+    pub(crate) fn settle(&mut self, lease: &Lease, report: TaskReport, claim: Option<&SignedClaim>) {
+        let (task, device, at) = (lease.task, lease.device, self.now());
+        // What is drawn is drawn by the secret that was committed to before the receipt.
+        self.audit_secret();
         self.record(Change::TaskSettled(task, Settled { device, report, at }));
         if let Some(present) = self.presence().present.get_mut(&device) {
             present.jail = Some((report.jail, at));
+        }
+        if let Some(claim) = claim {
+            self.accept_claim(lease, &report, claim);
         }
         if self.work(task.job).is_audit(task.index) {
             self.check_audit(task);

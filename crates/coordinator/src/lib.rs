@@ -7,6 +7,7 @@
 //!
 //! What is absent: clocks, randomness, IO, async, hash-ordered maps, SQL, HTTP.
 
+mod books;
 mod change;
 mod checks;
 mod coordinator;
@@ -17,15 +18,18 @@ mod explain;
 mod input;
 mod invariants;
 mod jobs;
+mod money;
 mod registry;
 mod state;
 mod verify;
 mod view;
 
+pub use books::{Books, Carried, DeviceAccount};
 pub use change::*;
 pub use coordinator::*;
 pub use effect::*;
 pub use explain::{tell_attempt, tell_jails};
 pub use input::*;
+pub use money::{Opening, Quote};
 pub use state::{Catalog, Job, NextIds};
 pub use view::*;

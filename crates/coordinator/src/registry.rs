@@ -123,7 +123,10 @@ impl Draft<'_> {
         room("devices", catalog.devices.len(), DEVICES_MAX)?;
         let device = Device { id, public_key, owner: ticket.account.clone(), name, enrolled: self.now() };
         let ticket = ticket.id;
-        self.record(Change::DeviceEnrolled(device, ticket));
+        self.record(Change::DeviceEnrolled(device.clone(), ticket));
+        if self.is_open() {
+            self.log_device(&device);
+        }
         Ok(id)
     }
 

@@ -1,6 +1,7 @@
 //! What a coordinator knows. The durable part changes only by [`Catalog::apply`]; the rest is what devices told this
 //! process and is told again after a restart.
 
+use crate::books::Books;
 use crate::checks::Checks;
 use crate::{Attempt, Change, RequestId, Totals};
 use caii_model::*;
@@ -23,6 +24,8 @@ pub struct Catalog {
     pub(crate) convicted: BTreeMap<DeviceId, Conviction>,
     /// What draws depend on now: its number, it, and since when.
     pub(crate) audit_secret: Option<(u64, Secret, Timestamp)>,
+    /// Credits, claims and the log.
+    pub(crate) books: Books,
     /// Open jobs only: an ended one is in history.
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) next: NextIds,
@@ -148,7 +151,10 @@ impl Catalog {
             Change::JobEnding(id, ending, at) => self.job_mut(*id).ending = Some((ending.clone(), *at)),
             Change::JobEnded(id, _) => {
                 self.jobs.remove(id).expect("an ended job was open");
+                self.books.close(*id);
             }
+            Change::Logged(event) => self.books.apply(&event.logged),
+            Change::Carried(carried) => self.books = Books::carry(carried),
         }
     }
 
@@ -255,6 +261,8 @@ pub(crate) struct Present {
     pub(crate) ready: BTreeSet<Digest>,
     /// What confined the program of its last accepted result, and when that came.
     pub(crate) jail: Option<(JailLayers, Timestamp)>,
+    /// Leases whose results came too late and whose claims were decided so.
+    pub(crate) refused: VecDeque<LeaseId>,
     pub(crate) leases: BTreeMap<LeaseId, Held>,
     pub(crate) parked: Option<Parked>,
     /// After an attempt that failed here, the device stays away from the task until then.

@@ -5,12 +5,17 @@ use crate::checks::{depth, items_in};
 use crate::draft::Draft;
 use crate::state::Work;
 use crate::{Change, Coordinator, Effect, Finding};
+use caii_audit::{Finding as Found, Logged};
 use caii_model::*;
-use caii_verify::{Secret, Standing, audits_due, draw_chance, draw_items, draw_more};
+use caii_verify::{AUDITS_FINAL, Secret, Standing, audits_due, draw_chance, draw_items, draw_more};
 use std::collections::BTreeSet;
 
-/// A new secret for draws is made so often.
-const SECRET_PERIOD: Millis = Millis(24 * 3_600_000);
+/// Who was wrong about items of an audit, by its places.
+#[derive(Default)]
+struct Faults {
+    claim: BTreeSet<u32>,
+    auditor: BTreeSet<u32>,
+}
 
 impl Coordinator {
     /// What checks had asked of a shell that is gone.
@@ -44,7 +49,11 @@ impl Coordinator {
 
     /// How a job is checked: programs that see a whole task at once have nothing smaller to audit.
     pub(crate) fn verification(&self, spec: &JobSpec) -> Verification {
-        match (spec.verification, self.scope(spec)) {
+        self.verification_of(spec.workload, spec.verification)
+    }
+
+    pub(crate) fn verification_of(&self, workload: Digest, verification: Verification) -> Verification {
+        match (verification, self.catalog.workloads[&workload].scope) {
             (Verification::Audit { .. }, Scope::Task) => Verification::Quorum { results: 2 },
             (verification, _) => verification,
         }
@@ -115,9 +124,9 @@ impl Draft<'_> {
         let settled = &self.work(task.job).settled[&task.index];
         let (device, root, items) = (settled.device, settled.report.root, settled.report.items);
         match policy {
-            Verification::Off => {}
+            Verification::Off => self.pay(task),
             Verification::Quorum { results } => {
-                self.draw(task, (0..items).collect());
+                self.log_draw(task, policy, (0..items).collect());
                 for _ in 1..results {
                     self.make_audit(task.job, Audit { of: device, subject: AuditSubject::Task(task.index) });
                 }
@@ -129,7 +138,7 @@ impl Draft<'_> {
                 let standing = self.catalog().standing(device, workload);
                 let chance = draw_chance(&secret, task, &root);
                 let count = audits_due(standing, items, depth(policy), chance);
-                self.draw(task, draw_items(&secret, task, &root, items, count));
+                self.log_draw(task, policy, draw_items(&secret, task, &root, items, count));
             }
         }
     }
@@ -137,6 +146,17 @@ impl Draft<'_> {
     fn somebody_but(&self, device: DeviceId) -> bool {
         let convicted = &self.catalog().convicted;
         self.coordinator().presence.present.keys().any(|other| *other != device && !convicted.contains_key(other))
+    }
+
+    /// Draws at the acceptance of a result. Spot checks leave out what says nothing.
+    fn log_draw(&mut self, task: TaskId, policy: Verification, items: Vec<u32>) {
+        if policy != Verification::Spot || !items.is_empty() {
+            let workload = self.catalog().jobs[&task.job].spec.workload;
+            let device = self.work(task.job).settled[&task.index].device;
+            let drawn = self.catalog().standing(device, workload).drawn;
+            self.log_drawn(task, depth(policy).0, drawn, &items);
+        }
+        self.draw(task, items);
     }
 
     fn draw(&mut self, task: TaskId, items: Vec<u32>) {
@@ -154,6 +174,9 @@ impl Draft<'_> {
     fn stands(&mut self, device: DeviceId, workload: Digest, standing: Standing) {
         if !self.catalog().convicted.contains_key(&device) && self.catalog().standing(device, workload) != standing {
             self.record(Change::StandingChanged(device, workload, standing));
+            if standing.survived >= u64::from(AUDITS_FINAL) && self.is_open() {
+                self.release_held(device);
+            }
         }
     }
 
@@ -175,20 +198,34 @@ impl Draft<'_> {
 
     fn finalise(&mut self, task: TaskId) {
         self.record(Change::Checked(task, CheckEvent::Final(self.now())));
+        self.pay(task);
     }
 
     /// What draws depend on now.
-    fn audit_secret(&mut self) -> Secret {
-        let now = self.now();
-        if let Some((_, secret, _)) =
-            self.catalog().audit_secret.filter(|(_, _, since)| now.since(*since) < SECRET_PERIOD)
-        {
+    pub(crate) fn audit_secret(&mut self) -> Secret {
+        self.reveal_secret();
+        let (now, span) = (self.now(), self.config().audit_secret);
+        let revealed = self.catalog().books.secret_revealed;
+        let valid = |(period, _, since): &(u64, Secret, Timestamp)| *period > revealed && now.since(*since) < span;
+        if let Some((_, secret, _)) = self.catalog().audit_secret.filter(valid) {
             return secret;
         }
         let period = self.catalog().audit_secret.map_or(1, |(period, _, _)| period + 1);
         let secret = Secret(self.random());
         self.record(Change::AuditSecret { period, secret, since: now });
+        if self.is_open() {
+            self.log(Logged::SecretCommitted { period, commitment: secret.commitment(), at: now });
+        }
         secret
+    }
+
+    /// Shows the secret whose time is over: everything that it drew can be checked from then on.
+    pub(crate) fn reveal_secret(&mut self) {
+        let Some((period, secret, since)) = self.catalog().audit_secret else { return };
+        let (at, revealed) = (self.now(), self.catalog().books.secret_revealed);
+        if self.is_open() && period > revealed && at.since(since) >= self.config().audit_secret {
+            self.log(Logged::SecretRevealed { period, secret: secret.0, at });
+        }
     }
 
     /// Gathers drawn items, draws what is missing at the end, and ends the job when all is final.
@@ -251,7 +288,9 @@ impl Draft<'_> {
                 .collect();
             let secret = self.audit_secret();
             let places = draw_more(&secret, id, device, standing.drawn, undrawn.len() as u64, count);
-            let mut chosen = places.into_iter().map(|place| undrawn[place as usize]).peekable();
+            let chosen: Vec<ItemId> = places.into_iter().map(|place| undrawn[place as usize]).collect();
+            self.log_drawn_more(id, device, standing.drawn, &chosen);
+            let mut chosen = chosen.into_iter().peekable();
             while let Some(first) = chosen.next() {
                 let mut items = vec![first.item];
                 while let Some(next) = chosen.next_if(|next| next.task == first.task) {
@@ -299,7 +338,7 @@ impl Draft<'_> {
         if open.is_empty() || self.catalog().convicted.contains_key(&of) {
             let survived =
                 self.coordinator().places(task).into_iter().filter(|place| !differ.contains(place)).collect();
-            return self.end_audit(task, AuditEnd { survived, waived: vec![] });
+            return self.end_audit(task, AuditEnd { survived, waived: vec![] }, &Faults::default());
         }
         self.effect(Effect::Referee(task, open));
     }
@@ -325,13 +364,18 @@ impl Draft<'_> {
         // Where nobody differed, or where the pool found the claim right.
         let survived = places.into_iter().filter(|place| right.contains(place) || !decided.contains(place)).collect();
         let survived: Vec<u32> = if auditor.is_some() { survived } else { right.into_iter().collect() };
-        self.end_audit(task, AuditEnd { survived, waived: vec![] });
+        let faults = Faults {
+            claim: findings.iter().filter(|finding| !finding.claim_right).map(|finding| finding.place).collect(),
+            auditor: findings.iter().filter(|f| f.auditor_right == Some(false)).map(|f| f.place).collect(),
+        };
+        let wrong: BTreeSet<ItemId> = faults.claim.iter().filter_map(|place| state.item(*place)).collect();
+        self.end_audit(task, AuditEnd { survived, waived: vec![] }, &faults);
         let found = [(wrong_claim, Some(state.audit.of), false), (wrong_audit, auditor, true)];
         for (finding, device, as_auditor) in found {
             if let (Some(finding), Some(device)) = (finding, device)
                 && let Some(item) = state.item(finding.place)
             {
-                self.convict(task, device, item, as_auditor);
+                self.convict(task, device, item, as_auditor, &wrong);
             }
         }
         self.go_on(task.job);
@@ -345,11 +389,11 @@ impl Draft<'_> {
         let doubted: BTreeSet<TaskIndex> =
             places.iter().filter_map(|place| state.item(*place)).map(|item| item.task).collect();
         let of = state.audit.of;
-        self.end_audit(task, AuditEnd::default());
+        self.end_audit(task, AuditEnd::default(), &Faults::default());
         for index in doubted {
             let claimed = self.work(task.job).checks.open.get(&index).is_some_and(|checked| checked.device == of);
             if claimed {
-                self.void(TaskId { job: task.job, index }, VoidReason::Undecided);
+                self.void(TaskId { job: task.job, index }, VoidReason::Undecided, &BTreeSet::new());
             }
         }
         self.go_on(task.job);
@@ -357,7 +401,8 @@ impl Draft<'_> {
     }
 
     /// Ends an audit and counts what its device survived.
-    fn end_audit(&mut self, task: TaskId, end: AuditEnd) {
+    fn end_audit(&mut self, task: TaskId, end: AuditEnd, faults: &Faults) {
+        self.log_end(task, &end, faults);
         let workload = self.catalog().jobs[&task.job].spec.workload;
         let of = self.work(task.job).checks.audits[&task.index].audit.of;
         let before = self.survived_here(task.job, of);
@@ -366,12 +411,50 @@ impl Draft<'_> {
         self.presence().refereed.remove(&task);
         self.presence().unattended.remove(&task);
         self.drop_leases_of_task(task);
+        self.pay_auditor(task, faults);
         let after = self.survived_here(task.job, of);
         let standing = self.catalog().standing(of, workload);
         let waived = before.1 - after.1;
         let standing = Standing { drawn: standing.drawn - waived, survived: standing.survived + (after.0 - before.0) };
         self.stands(of, workload, standing);
         self.finalise_all(of, workload);
+    }
+
+    fn log_end(&mut self, task: TaskId, end: &AuditEnd, faults: &Faults) {
+        let places = self.coordinator().places(task);
+        let work = self.work(task.job);
+        let state = &work.checks.audits[&task.index];
+        let of = state.audit.of;
+        let finding = |place: &u32| match (faults.claim.contains(place), faults.auditor.contains(place)) {
+            (true, true) => Some(Found::BothWrong),
+            (true, false) => Some(Found::ClaimWrong),
+            (false, true) => Some(Found::AuditorWrong),
+            (false, false) if end.survived.contains(place) => Some(Found::Agreed),
+            (false, false) if end.waived.contains(place) => Some(Found::Waived),
+            // What is in doubt is waived when the claim is voided.
+            (false, false) => None,
+        };
+        let found = places.iter().filter_map(|place| {
+            let item = state.item(*place)?;
+            let checked = work.checks.open.get(&item.task).filter(|checked| checked.device == of)?;
+            let first = checked.drawn.contains(&item.item) && !checked.survived.contains(&item.item);
+            let copy = matches!(state.audit.subject, AuditSubject::Task(_));
+            Some((item, finding(place)?)).filter(|_| first || copy)
+        });
+        let found: Vec<(ItemId, Found)> = found.collect();
+        let auditor = work.settled.contains_key(&task.index).then_some(task);
+        self.log_outcome(task.job, of, auditor, &found);
+    }
+
+    /// An audit ended: whoever did it has done so well, unless it is convicted or about to be.
+    fn pay_auditor(&mut self, task: TaskId, faults: &Faults) {
+        let Some(settled) = self.work(task.job).settled.get(&task.index) else { return };
+        let device = settled.device;
+        if self.catalog().convicted.contains_key(&device) {
+            self.void_claim(task, VoidReason::Distrusted);
+        } else if faults.auditor.is_empty() {
+            self.pay(task);
+        }
     }
 
     /// Audits survived and drawn by a device's results that are not final.
@@ -397,13 +480,17 @@ impl Draft<'_> {
     }
 
     /// The device loses everything that is not final, its leases, and its trust in every workload.
-    fn convict(&mut self, audit: TaskId, device: DeviceId, item: ItemId, as_auditor: bool) {
+    fn convict(&mut self, audit: TaskId, device: DeviceId, item: ItemId, as_auditor: bool, wrong: &BTreeSet<ItemId>) {
         if self.catalog().convicted.contains_key(&device) {
             return;
         }
         let workload = self.catalog().jobs[&audit.job].spec.workload;
         let at = self.now();
+        self.log_conviction(audit.job, device, item, as_auditor);
         self.record(Change::DeviceConvicted(Conviction { device, workload, audit, item, as_auditor, at }));
+        if as_auditor {
+            self.void_claim(audit, VoidReason::Wrong);
+        }
         let held: Vec<Lease> = self
             .coordinator()
             .presence
@@ -425,11 +512,21 @@ impl Draft<'_> {
         });
         let open: Vec<TaskId> = open.collect();
         let jobs: BTreeSet<JobId> = open.iter().map(|task| task.job).collect();
-        open.into_iter().for_each(|task| self.void(task, VoidReason::Distrusted));
+        for task in open {
+            let evident = task.job == audit.job && wrong.iter().any(|item| item.task == task.index);
+            let reason = if evident { VoidReason::Wrong } else { VoidReason::Distrusted };
+            self.void(task, reason, wrong);
+        }
+        if self.is_open() {
+            self.forfeit(device);
+        }
         jobs.into_iter().for_each(|job| self.go_on(job));
     }
 
-    fn void(&mut self, task: TaskId, reason: VoidReason) {
+    /// A result that is not final counts no more. Of the items in `known` it is known what came of them.
+    fn void(&mut self, task: TaskId, reason: VoidReason, known: &BTreeSet<ItemId>) {
+        self.waive_outstanding(task, known);
+        self.void_claim(task, reason);
         let workload = self.catalog().jobs[&task.job].spec.workload;
         let checked = &self.work(task.job).checks.open[&task.index];
         let (device, lost) = (checked.device, u64::from(checked.record.drawn - checked.record.survived));
@@ -450,6 +547,7 @@ impl Draft<'_> {
         };
         for index in idle {
             let audit = TaskId { job: task.job, index };
+            self.void_claim(audit, VoidReason::Undecided);
             self.record(Change::Checked(audit, CheckEvent::Ended(AuditEnd::default())));
             self.presence().unqueue(audit);
             self.presence().refereed.remove(&audit);
@@ -458,11 +556,30 @@ impl Draft<'_> {
         }
     }
 
+    /// Drawn items that nobody will run any more count as if they had not been drawn.
+    fn waive_outstanding(&mut self, task: TaskId, known: &BTreeSet<ItemId>) {
+        let Some(checked) = self.work(task.job).checks.open.get(&task.index) else { return };
+        let id = |item: &u32| ItemId { task: task.index, item: *item };
+        let outstanding = checked.drawn.difference(&checked.survived).map(id).filter(|item| !known.contains(item));
+        let outstanding: Vec<(ItemId, Found)> = outstanding.map(|item| (item, Found::Waived)).collect();
+        let of = checked.device;
+        self.log_outcome(task.job, of, None, &outstanding);
+    }
+
     /// A job is ending: what was drawn of its results and did not come back counts as if it had not been drawn.
     pub(crate) fn forget_checks(&mut self, id: JobId) {
         let job = &self.catalog().jobs[&id];
         let workload = job.spec.workload;
         let Some(work) = &job.work else { return };
+        let open: Vec<TaskIndex> = work.checks.open.keys().copied().collect();
+        let audits: Vec<TaskIndex> = work.audits_under_way().map(|(index, _)| index).collect();
+        for index in &open {
+            self.waive_outstanding(TaskId { job: id, index: *index }, &BTreeSet::new());
+        }
+        for index in open.into_iter().chain(audits) {
+            self.void_claim(TaskId { job: id, index }, VoidReason::JobEnded);
+        }
+        let work = self.work(id);
         let devices: BTreeSet<DeviceId> = work.checks.open.values().map(|checked| checked.device).collect();
         let lost: Vec<(DeviceId, u64)> = devices.into_iter().map(|device| (device, work.outstanding(device))).collect();
         for (device, lost) in lost.into_iter().filter(|(_, lost)| *lost > 0) {
@@ -478,7 +595,7 @@ impl Draft<'_> {
         let policy = self.coordinator().verification(&self.catalog().jobs[&task.job].spec);
         let places = self.coordinator().places(task);
         if policy == Verification::Spot {
-            self.end_audit(task, AuditEnd { survived: vec![], waived: places });
+            self.end_audit(task, AuditEnd { survived: vec![], waived: places }, &Faults::default());
         } else {
             self.presence().refereed.insert(task);
             self.effect(Effect::Referee(task, places));

@@ -210,11 +210,11 @@ impl Ledger {
         self.recent.len() + self.open_jobs.values().map(BTreeMap::len).sum::<usize>()
     }
 
-    /// Applies an entry, once and whole. `limit` is that of the members whom it debits.
+    /// What applying an entry would do. Nothing changes.
     ///
     /// # Errors
-    /// If it is malformed, contradicts what was applied before, or takes what is not there; then nothing changed.
-    pub fn apply(&mut self, entry: &Entry, limit: CreditLimit) -> Result<Outcome, Refusal> {
+    /// As [`Ledger::apply`].
+    pub fn consider(&self, entry: &Entry, limit: CreditLimit) -> Result<Outcome, Refusal> {
         if !(1..=Entry::POSTINGS_MAX).contains(&entry.postings.len()) {
             return Err(Refusal::Size { found: entry.postings.len() });
         }
@@ -226,11 +226,21 @@ impl Ledger {
                 return Err(Refusal::SameAccount { place });
             }
         }
-        let (id, fingerprint) = (entry.id(), entry.fingerprint());
+        let id = entry.id();
         match self.remembered(&entry.purpose, &id) {
-            Some(known) if known == fingerprint => return Ok(Outcome::Exists),
-            Some(_) => return Err(Refusal::IdTaken { id }),
-            None => {}
+            Some(known) if known == entry.fingerprint() => Ok(Outcome::Exists),
+            Some(_) => Err(Refusal::IdTaken { id }),
+            None => self.after(entry, limit).map(|_| Outcome::Applied),
+        }
+    }
+
+    /// Applies an entry, once and whole. `limit` is that of the members whom it debits.
+    ///
+    /// # Errors
+    /// If it is malformed, contradicts what was applied before, or takes what is not there; then nothing changed.
+    pub fn apply(&mut self, entry: &Entry, limit: CreditLimit) -> Result<Outcome, Refusal> {
+        if self.consider(entry, limit)? == Outcome::Exists {
+            return Ok(Outcome::Exists);
         }
         for (account, after) in self.after(entry, limit)? {
             if after == MicroCredits::ZERO {
@@ -242,7 +252,7 @@ impl Ledger {
         if let Purpose::JobReserved(job) = entry.purpose {
             self.open_jobs.entry(job).or_default();
         }
-        self.remember(&entry.purpose, id, fingerprint);
+        self.remember(&entry.purpose, entry.id(), entry.fingerprint());
         Ok(Outcome::Applied)
     }
 

@@ -187,6 +187,8 @@ pub struct JobSpec {
     pub records_per_task: Option<u32>,
     /// How its results are checked.
     pub verification: crate::Verification,
+    /// The most that it may cost; a higher price ends it before it begins.
+    pub max_price: Option<crate::MicroCredits>,
     /// When it is given up.
     pub deadline: Timestamp,
 }

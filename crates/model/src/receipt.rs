@@ -5,9 +5,9 @@
 
 use crate::canonical::{CanonicalError, CanonicalReader, CanonicalWriter};
 use crate::{
-    Account, DeviceId, Digest, Energy, EnergyMethod, Fuel, JobId, MeterId, MicroCredits, Millijoules, Millis, Overflow,
-    PoolId, Reward, Settlement, Tariff, TaskId, TaskIndex, Timestamp, TrackRecord, VerificationPolicy, WorkFacts,
-    settle,
+    Account, DeviceId, Digest, Energy, EnergyMethod, Fuel, JobId, Lease, MeterId, MicroCredits, Millijoules, Millis,
+    Overflow, PoolId, Reward, Settlement, Tariff, TaskId, TaskIndex, TaskReport, Timestamp, TrackRecord,
+    VerificationPolicy, WorkFacts, settle,
 };
 use std::fmt;
 
@@ -42,8 +42,26 @@ pub struct Claim {
     pub wall: Millis,
     /// Energy.
     pub energy: Energy,
-    /// Digest of the summary of the jail that was in force.
+    /// [`JailLayers::digest`](crate::JailLayers::digest) of the layers that were in force.
     pub jail: Digest,
+}
+
+/// What a device says beside a result: the parts of the [`Claim`] that neither the lease nor the report has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignedClaim {
+    /// The claim's number.
+    pub sequence: u64,
+    /// What the task took.
+    pub energy: Energy,
+    /// The device's, over [`Claim::digest`] for [`Claim::SIGNED_FOR`].
+    pub signature: [u8; 64],
+}
+
+impl SignedClaim {
+    /// One that its device has yet to sign.
+    pub fn unsigned(sequence: u64, energy: Energy) -> Self {
+        Self { sequence, energy, signature: [0; 64] }
+    }
 }
 
 /// A claim and what the pool decided on it. The pool signs the digest of the canonical bytes for
@@ -131,7 +149,7 @@ impl VoidReason {
     ];
 
     /// Its number in canonical bytes, for ever.
-    fn code(self) -> u8 {
+    pub fn code(self) -> u8 {
         match self {
             Self::Late => 1,
             Self::JobEnded => 2,
@@ -199,6 +217,28 @@ impl Claim {
     pub const SIGNED_FOR: &str = "claim";
 
     const KIND: &[u8; 8] = b"caiiclm1";
+
+    /// The claim to the result of a lease: what its device signs and whoever has lease, workload and report checks. The
+    /// meter is that of the workload's manifest.
+    pub fn of(lease: &Lease, meter: MeterId, report: &TaskReport, sequence: u64, energy: Energy) -> Self {
+        Self {
+            pool: lease.pool,
+            device: lease.device,
+            sequence,
+            task: lease.task,
+            workload: lease.workload,
+            meter,
+            input: lease.input.digest,
+            root: report.root,
+            items: report.items,
+            items_failed: report.items_failed,
+            fuel: report.fuel,
+            cpu: report.cpu,
+            wall: report.wall,
+            energy,
+            jail: report.jail.digest(),
+        }
+    }
 
     /// What the device signs.
     pub fn digest(&self) -> Digest {

@@ -1,6 +1,8 @@
 //! Every way in which a pool says no. Each has a stable code and a page under `docs/errors/`.
 
-use crate::{BootId, Bytes, DeviceId, Digest, FileId, JobId, KeyId, MeterId, SessionId, TicketId, Timestamp};
+use crate::{
+    BootId, Bytes, DeviceId, Digest, FileId, JobId, KeyId, MeterId, MicroCredits, SessionId, TicketId, Timestamp,
+};
 use std::fmt;
 
 /// Why a request was refused. Nothing was changed by it.
@@ -71,6 +73,25 @@ pub enum Refusal {
     LeaseExpired(Timestamp),
     /// The task has a result already.
     TaskSettled,
+    /// The result's claim is not the device's next one. It is not done with: it needs another number.
+    ClaimSequence {
+        /// The next one's number.
+        expected: u64,
+    },
+    /// A job costs more than its requester wants to pay.
+    PriceAboveLimit {
+        /// The most that it costs.
+        price: MicroCredits,
+        /// The most that the requester pays.
+        limit: MicroCredits,
+    },
+    /// The member has too few credits.
+    CreditsInsufficient {
+        /// What is needed.
+        needed: MicroCredits,
+        /// What is there.
+        balance: MicroCredits,
+    },
     /// A field breaks a rule.
     FieldInvalid {
         /// Which.
@@ -129,6 +150,9 @@ impl Refusal {
             Self::LeaseForeign(_) => "lease-foreign",
             Self::LeaseExpired(_) => "lease-expired",
             Self::TaskSettled => "task-settled",
+            Self::ClaimSequence { .. } => "claim-sequence",
+            Self::PriceAboveLimit { .. } => "price-above-limit",
+            Self::CreditsInsufficient { .. } => "credits-insufficient",
             Self::FieldInvalid { .. } => "field-invalid",
             Self::TooMany { .. } => "too-many",
             Self::TooLarge { .. } => "too-large",
@@ -137,7 +161,7 @@ impl Refusal {
     }
 
     /// Every code.
-    pub const CODES: [&'static str; 30] = [
+    pub const CODES: [&'static str; 33] = [
         "job-unknown",
         "job-ended",
         "file-unknown",
@@ -164,6 +188,9 @@ impl Refusal {
         "lease-foreign",
         "lease-expired",
         "task-settled",
+        "claim-sequence",
+        "price-above-limit",
+        "credits-insufficient",
         "field-invalid",
         "too-many",
         "too-large",
@@ -230,6 +257,18 @@ impl fmt::Display for Refusal {
             Self::LeaseForeign(device) => write!(f, "the lease was given to {device}"),
             Self::LeaseExpired(at) => write!(f, "the lease ended at {} (Unix seconds)", at.unix_seconds()),
             Self::TaskSettled => f.write_str("the task has a result already"),
+            Self::ClaimSequence { expected } => {
+                write!(f, "the claim's number is not the device's next, which is {expected}; say the result again with it")
+            }
+            Self::PriceAboveLimit { price, limit } => write!(
+                f,
+                "the job costs up to {price} credits, which is more than the limit of {limit}: raise the limit, or give fewer \
+                 records"
+            ),
+            Self::CreditsInsufficient { needed, balance } => write!(
+                f,
+                "{needed} credits have to be set aside and the account has {balance}: ask the pool's operator for credits"
+            ),
             Self::FieldInvalid { field, reason } => write!(f, "`{field}` is not acceptable: {reason}"),
             Self::TooMany { what, limit } => write!(f, "too many {what}: at most {limit} are allowed"),
             Self::TooLarge { what, limit } => write!(f, "{what} is too large: at most {limit} are allowed"),

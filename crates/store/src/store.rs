@@ -1,5 +1,6 @@
 //! What keeps a pool's durable state, whichever database is under it.
 
+use caii_audit::Event;
 use caii_coordinator::{Attempt, Change, JobRecord, NextIds};
 use caii_model::{Account, JobId, Settled, TaskIndex};
 use std::error::Error;
@@ -72,6 +73,9 @@ pub trait Store: Send {
 
     /// A job's accepted results, by task.
     fn settled(&mut self, job: JobId) -> Result<Vec<(TaskIndex, Settled)>, StoreError>;
+
+    /// Entries of the pool's log in order, from this number on, at most `limit`. The first one's number is 0.
+    fn logged(&mut self, from: u64, limit: usize) -> Result<Vec<Event>, StoreError>;
 }
 
 /// Why the store did not do it. Unless it says otherwise, nothing was changed.

@@ -37,6 +37,7 @@ pub(crate) fn refused(message: &'static str, size_max: usize, bytes: &[u8]) -> R
 /// only have those that it knows. A refusal with another word arrives as its message alone.
 const WORDS: &[&str] = &[
     "attachments",
+    "amount",
     "batch",
     "blob",
     "body",
@@ -61,6 +62,7 @@ const WORDS: &[&str] = &[
     "models",
     "name",
     "open jobs of an account",
+    "price",
     "proof",
     "public_key",
     "purpose",
@@ -75,6 +77,7 @@ const WORDS: &[&str] = &[
     "signature",
     "slots",
     "source",
+    "tariff",
     "tasks",
     "tickets",
     "user_data",
@@ -114,7 +117,13 @@ impl From<&Refusal> for proto::Refusal {
             }
             Refusal::BootChanged(boot) => Self { subject_bytes: boot.0.to_vec(), ..plain },
             Refusal::SessionHeld(session) => Self { subject_bytes: session.0.to_vec(), ..plain },
-            Refusal::SequenceStale { last } => Self { number: *last, ..plain },
+            Refusal::SequenceStale { last: number } | Refusal::ClaimSequence { expected: number } => {
+                Self { number: *number, ..plain }
+            }
+            Refusal::PriceAboveLimit { price: one, limit: other }
+            | Refusal::CreditsInsufficient { needed: one, balance: other } => {
+                Self { subject: one.0.cast_unsigned(), number: other.0.cast_unsigned(), ..plain }
+            }
             Refusal::LeaseExpired(at) => Self { number: at.0, ..plain },
             Refusal::FieldInvalid { field, reason } => {
                 Self { what: (*field).to_owned(), text: reason.clone(), ..plain }
@@ -145,6 +154,7 @@ impl From<proto::Refusal> for Refusal {
 fn typed(refusal: &proto::Refusal) -> Option<Refusal> {
     let proto::Refusal { subject, number, text, .. } = refusal;
     let (subject, number) = (*subject, *number);
+    let amount = |bits: u64| caii_model::MicroCredits(bits.cast_signed());
     let digest = |bytes: &[u8]| fixed("Refusal", bytes).ok().map(Digest);
     let device = || fixed("Refusal", &refusal.subject_bytes).ok().map(DeviceId);
     let what = || known(&refusal.what);
@@ -178,6 +188,9 @@ fn typed(refusal: &proto::Refusal) -> Option<Refusal> {
         "lease-foreign" => Refusal::LeaseForeign(device()?),
         "lease-expired" => Refusal::LeaseExpired(Timestamp(number)),
         "task-settled" => Refusal::TaskSettled,
+        "claim-sequence" => Refusal::ClaimSequence { expected: number },
+        "price-above-limit" => Refusal::PriceAboveLimit { price: amount(subject), limit: amount(number) },
+        "credits-insufficient" => Refusal::CreditsInsufficient { needed: amount(subject), balance: amount(number) },
         "field-invalid" => Refusal::FieldInvalid { field: what()?, reason: text.clone() },
         "too-many" => Refusal::TooMany { what: what()?, limit: number },
         "too-large" => Refusal::TooLarge { what: what()?, limit: Bytes(number) },
