@@ -7,7 +7,7 @@ use crate::state::Work;
 use crate::{Change, Coordinator, Effect, Finding};
 use caii_audit::{Finding as Found, Logged};
 use caii_model::*;
-use caii_verify::{AUDITS_FINAL, Secret, Standing, audits_due, draw_chance, draw_items, draw_more};
+use caii_verify::{Secret, Standing, audits_due, draw_chance, draw_items, draw_more};
 use std::collections::BTreeSet;
 
 /// Who was wrong about items of an audit, by its places.
@@ -174,9 +174,7 @@ impl Draft<'_> {
     fn stands(&mut self, device: DeviceId, workload: Digest, standing: Standing) {
         if !self.catalog().convicted.contains_key(&device) && self.catalog().standing(device, workload) != standing {
             self.record(Change::StandingChanged(device, workload, standing));
-            if standing.survived >= u64::from(AUDITS_FINAL) && self.is_open() {
-                self.release_held(device);
-            }
+            self.release_held(device, workload);
         }
     }
 
