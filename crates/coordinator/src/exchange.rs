@@ -163,7 +163,8 @@ impl Draft<'_> {
         present.slots_free = present.slots_free.saturating_sub(leases.len() as u32);
         let session = present.session;
         let governance = self.coordinator().governance;
-        let reply = ExchangeReply { session, sequence, now, leases, acks, dropped, governance };
+        let claims = self.catalog().claims.get(&device).copied().unwrap_or(0);
+        let reply = ExchangeReply { session, sequence, now, leases, acks, dropped, governance, claims };
         self.effect(Effect::Reply(to, Ok(Reply::Exchange(reply))));
     }
 
@@ -185,6 +186,10 @@ impl Draft<'_> {
         };
         match &report.outcome {
             Ok(result) => {
+                let Some(claim) = report.claim else {
+                    let reason = "a result comes with its device's claim".into();
+                    return Err(Refusal::FieldInvalid { field: "report", reason });
+                };
                 if let Some(settled) = work.settled.get(&lease.task.index) {
                     let again = settled.device == device && settled.report == *result;
                     return if again { Ok(()) } else { Err(Refusal::TaskSettled) };
@@ -204,7 +209,7 @@ impl Draft<'_> {
                     self.unlease_failed(lease, failure);
                     return Ok(());
                 }
-                self.settle(lease.task, device, *result);
+                self.settle(lease.task, device, *result, claim);
             }
             Err(failure) => {
                 let attempts = work.attempts.get(&lease.task.index);

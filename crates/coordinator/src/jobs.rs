@@ -222,7 +222,7 @@ impl Draft<'_> {
     }
 
     /// Accepts a result. The task is open.
-    pub(crate) fn settle(&mut self, task: TaskId, device: DeviceId, report: TaskReport) {
+    pub(crate) fn settle(&mut self, task: TaskId, device: DeviceId, report: TaskReport, _claim: SignedClaim) {
         let at = self.now();
         self.record(Change::TaskSettled(task, Settled { device, report, at }));
         if let Some(present) = self.presence().present.get_mut(&device) {

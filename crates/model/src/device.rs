@@ -1,8 +1,8 @@
 //! Contributors' devices: how they join, what they are leased, and what they say.
 
 use crate::{
-    Account, AttemptFailure, BootId, DeviceId, Digest, LeaseId, MeterId, Millis, PoolId, Refusal, SessionId, TaskId,
-    TaskInput, TaskReport, TicketId, Timestamp,
+    Account, AttemptFailure, BootId, DeviceId, Digest, LeaseId, MeterId, Millis, PoolId, Refusal, SessionId,
+    SignedClaim, TaskId, TaskInput, TaskReport, TicketId, Timestamp,
 };
 
 /// A right to enrol devices. The pool never holds its secret.
@@ -135,6 +135,8 @@ pub struct Report {
     pub lease: SignedLease,
     /// The result, or why there is none.
     pub outcome: Result<TaskReport, AttemptFailure>,
+    /// A result has one, a failure has none.
+    pub claim: Option<SignedClaim>,
 }
 
 /// What a coordinator answers.
@@ -148,11 +150,15 @@ pub struct ExchangeReply {
     pub now: Timestamp,
     /// New work.
     pub leases: Vec<SignedLease>,
-    /// What the reports came to, one each in their order. A refused report is done with too.
+    /// What the reports came to, one each in their order. A refused report is done with too, unless the refusal is
+    /// [`Refusal::ClaimSequence`].
     pub acks: Vec<(LeaseId, Result<(), Refusal>)>,
     /// Held leases that are worth nothing any more: stop working on them.
     pub dropped: Vec<LeaseId>,
     /// The version of the pool's governance metadata (charter, revocations); another one than the device has is worth
     /// fetching. 0: the coordinator was not told yet.
     pub governance: u64,
+    /// How many of the device's claims the pool has decided, with those in the request: the next one's number is larger
+    /// by one.
+    pub claims: u64,
 }

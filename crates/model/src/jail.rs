@@ -1,5 +1,7 @@
 //! What the operating system denies to runners, in the words that devices and pools share.
 
+use crate::Digest;
+use crate::canonical::CanonicalWriter;
 use std::fmt;
 
 /// One thing that the operating system denies to a runner.
@@ -135,6 +137,11 @@ impl JailLayers {
         Self(self.0 & other.0)
     }
 
+    /// How a claim names them: the SHA-256 of `caiijai1` and the number, four bytes, little endian.
+    pub fn digest(self) -> Digest {
+        Digest::of(&CanonicalWriter::new(b"caiijai1").u32(self.0).finish())
+    }
+
     /// Those that this release knows, in the order of [`JailLayer::ALL`].
     pub fn iter(self) -> impl Iterator<Item = JailLayer> {
         JailLayer::ALL.into_iter().filter(move |layer| self.contains(*layer))
@@ -181,6 +188,13 @@ mod tests {
         assert_eq!(JailLayers::NONE.with(JailLayer::EmptyRoot), JailLayers(1 << 6));
         assert_eq!(JailLayers::NONE.with(JailLayer::ControlGroup), JailLayers(1 << 17));
         assert_eq!(JailLayer::ALL.into_iter().collect::<JailLayers>(), JailLayers::ALL);
+    }
+
+    /// Claims are signed with it: `printf 'caiijai1\x41\x00\x02\x00' | sha256sum`.
+    #[test]
+    fn the_digest_is_this_one() {
+        let set: JailLayers = [JailLayer::NotRoot, JailLayer::EmptyRoot, JailLayer::ControlGroup].into_iter().collect();
+        assert_eq!(set.digest().hex(), "7fa8a93f83dad9f42c86e14ca7c3ea4f28d3e1a4a81e8902f3c9b855f52bce91");
     }
 
     #[test]

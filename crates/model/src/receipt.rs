@@ -5,9 +5,9 @@
 
 use crate::canonical::{CanonicalError, CanonicalReader, CanonicalWriter};
 use crate::{
-    Account, DeviceId, Digest, Energy, EnergyMethod, Fuel, JobId, MeterId, MicroCredits, Millijoules, Millis, Overflow,
-    PoolId, Reward, Settlement, Tariff, TaskId, TaskIndex, Timestamp, TrackRecord, VerificationPolicy, WorkFacts,
-    settle,
+    Account, DeviceId, Digest, Energy, EnergyMethod, Fuel, JobId, Lease, MeterId, MicroCredits, Millijoules, Millis,
+    Overflow, PoolId, Reward, Settlement, Tariff, TaskId, TaskIndex, TaskReport, Timestamp, TrackRecord,
+    VerificationPolicy, WorkFacts, settle,
 };
 use std::fmt;
 
@@ -42,8 +42,26 @@ pub struct Claim {
     pub wall: Millis,
     /// Energy.
     pub energy: Energy,
-    /// Digest of the summary of the jail that was in force.
+    /// [`JailLayers::digest`](crate::JailLayers::digest) of the layers that were in force.
     pub jail: Digest,
+}
+
+/// What a device says beside a result: the parts of the [`Claim`] that neither the lease nor the report has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignedClaim {
+    /// The claim's number.
+    pub sequence: u64,
+    /// What the task took.
+    pub energy: Energy,
+    /// The device's, over [`Claim::digest`] for [`Claim::SIGNED_FOR`].
+    pub signature: [u8; 64],
+}
+
+impl SignedClaim {
+    /// One that its device has yet to sign.
+    pub fn unsigned(sequence: u64, energy: Energy) -> Self {
+        Self { sequence, energy, signature: [0; 64] }
+    }
 }
 
 /// A claim and what the pool decided on it. The pool signs the digest of the canonical bytes for
@@ -199,6 +217,28 @@ impl Claim {
     pub const SIGNED_FOR: &str = "claim";
 
     const KIND: &[u8; 8] = b"caiiclm1";
+
+    /// The claim to the result of a lease: what its device signs and whoever has lease, workload and report checks. The
+    /// meter is that of the workload's manifest.
+    pub fn of(lease: &Lease, meter: MeterId, report: &TaskReport, sequence: u64, energy: Energy) -> Self {
+        Self {
+            pool: lease.pool,
+            device: lease.device,
+            sequence,
+            task: lease.task,
+            workload: lease.workload,
+            meter,
+            input: lease.input.digest,
+            root: report.root,
+            items: report.items,
+            items_failed: report.items_failed,
+            fuel: report.fuel,
+            cpu: report.cpu,
+            wall: report.wall,
+            energy,
+            jail: report.jail.digest(),
+        }
+    }
 
     /// What the device signs.
     pub fn digest(&self) -> Digest {
@@ -444,5 +484,60 @@ impl Accepted {
         }
         let reward = Reward { compute, reliability, energy, total, held };
         Ok(Self { record, probation, audit_fuel, reward, charge })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Bytes, JailLayers, LeaseId, TaskInput};
+
+    #[test]
+    fn a_claim_names_what_was_leased_and_what_came_of_it() {
+        let digest = |byte| Digest([byte; 32]);
+        let lease = Lease {
+            id: LeaseId([1; 8]),
+            pool: PoolId([2; 8]),
+            task: TaskId { job: JobId(3), index: TaskIndex(4) },
+            device: DeviceId([5; 8]),
+            workload: digest(6),
+            input: TaskInput { digest: digest(7), offset: 8, len: 9, records: 10 },
+            blob: digest(11),
+            issued: Timestamp(12),
+            expires: Timestamp(13),
+        };
+        let report = TaskReport {
+            root: digest(14),
+            result: digest(15),
+            size: Bytes(16),
+            items: 17,
+            items_failed: 3,
+            records_failed: 4,
+            fuel: Fuel(18),
+            cpu: Millis(19),
+            wall: Millis(20),
+            jail: JailLayers(21),
+        };
+        let energy = Energy { used: Millijoules(22), method: EnergyMethod::Tdp };
+        let claim = Claim::of(&lease, MeterId(digest(23)), &report, 24, energy);
+        let expected = Claim {
+            pool: PoolId([2; 8]),
+            device: DeviceId([5; 8]),
+            sequence: 24,
+            task: lease.task,
+            workload: digest(6),
+            meter: MeterId(digest(23)),
+            input: digest(7),
+            root: digest(14),
+            items: 17,
+            items_failed: 3,
+            fuel: Fuel(18),
+            cpu: Millis(19),
+            wall: Millis(20),
+            energy,
+            jail: JailLayers(21).digest(),
+        };
+        assert_eq!(claim, expected);
+        assert_eq!(Claim::from_canonical(&claim.to_canonical()), Ok(claim));
     }
 }

@@ -71,6 +71,11 @@ pub enum Refusal {
     LeaseExpired(Timestamp),
     /// The task has a result already.
     TaskSettled,
+    /// The result's claim is not the device's next one. It is not done with: it needs another number.
+    ClaimSequence {
+        /// The next one's number.
+        expected: u64,
+    },
     /// A field breaks a rule.
     FieldInvalid {
         /// Which.
@@ -129,6 +134,7 @@ impl Refusal {
             Self::LeaseForeign(_) => "lease-foreign",
             Self::LeaseExpired(_) => "lease-expired",
             Self::TaskSettled => "task-settled",
+            Self::ClaimSequence { .. } => "claim-sequence",
             Self::FieldInvalid { .. } => "field-invalid",
             Self::TooMany { .. } => "too-many",
             Self::TooLarge { .. } => "too-large",
@@ -137,7 +143,7 @@ impl Refusal {
     }
 
     /// Every code.
-    pub const CODES: [&'static str; 30] = [
+    pub const CODES: [&'static str; 31] = [
         "job-unknown",
         "job-ended",
         "file-unknown",
@@ -164,6 +170,7 @@ impl Refusal {
         "lease-foreign",
         "lease-expired",
         "task-settled",
+        "claim-sequence",
         "field-invalid",
         "too-many",
         "too-large",
@@ -230,6 +237,9 @@ impl fmt::Display for Refusal {
             Self::LeaseForeign(device) => write!(f, "the lease was given to {device}"),
             Self::LeaseExpired(at) => write!(f, "the lease ended at {} (Unix seconds)", at.unix_seconds()),
             Self::TaskSettled => f.write_str("the task has a result already"),
+            Self::ClaimSequence { expected } => {
+                write!(f, "the claim's number is not the device's next, which is {expected}; say the result again with it")
+            }
             Self::FieldInvalid { field, reason } => write!(f, "`{field}` is not acceptable: {reason}"),
             Self::TooMany { what, limit } => write!(f, "too many {what}: at most {limit} are allowed"),
             Self::TooLarge { what, limit } => write!(f, "{what} is too large: at most {limit} are allowed"),

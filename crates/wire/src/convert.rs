@@ -2,8 +2,9 @@
 
 use crate::{DecodeError, proto};
 use caii_model::{
-    AttemptFailure, AttemptFailureKind, Bytes, DeviceId, Digest, Fuel, JailLayers, JobId, Lease, LeaseId, Millis,
-    PoolId, SignedLease, TaskId, TaskIndex, TaskInput, TaskReport, Timestamp,
+    AttemptFailure, AttemptFailureKind, Bytes, DeviceId, Digest, Energy, EnergyMethod, Fuel, JailLayers, JobId, Lease,
+    LeaseId, Millijoules, Millis, PoolId, SignedClaim, SignedLease, TaskId, TaskIndex, TaskInput, TaskReport,
+    Timestamp,
 };
 
 /// A field of exactly `N` bytes.
@@ -126,6 +127,46 @@ impl TryFrom<proto::TaskReport> for TaskReport {
             cpu: Millis(report.cpu_ms),
             wall: Millis(report.wall_ms),
             jail: JailLayers(report.jail),
+        })
+    }
+}
+
+impl From<&SignedClaim> for proto::SignedClaim {
+    fn from(claim: &SignedClaim) -> Self {
+        let method = match claim.energy.method {
+            EnergyMethod::None => proto::EnergyMethod::None,
+            EnergyMethod::Rapl => proto::EnergyMethod::Rapl,
+            EnergyMethod::Emi => proto::EnergyMethod::Emi,
+            EnergyMethod::Tdp => proto::EnergyMethod::Tdp,
+            EnergyMethod::Model => proto::EnergyMethod::Model,
+        };
+        Self {
+            sequence: claim.sequence,
+            energy_mj: claim.energy.used.0,
+            energy_method: method.into(),
+            signature: claim.signature.to_vec(),
+        }
+    }
+}
+
+impl TryFrom<proto::SignedClaim> for SignedClaim {
+    type Error = DecodeError;
+
+    fn try_from(claim: proto::SignedClaim) -> Result<Self, DecodeError> {
+        if claim.sequence == 0 {
+            return Err(DecodeError::Missing { field: "SignedClaim.sequence" });
+        }
+        let method = match choice("SignedClaim.energy_method", claim.energy_method)? {
+            proto::EnergyMethod::None => EnergyMethod::None,
+            proto::EnergyMethod::Rapl => EnergyMethod::Rapl,
+            proto::EnergyMethod::Emi => EnergyMethod::Emi,
+            proto::EnergyMethod::Tdp => EnergyMethod::Tdp,
+            proto::EnergyMethod::Model => EnergyMethod::Model,
+        };
+        Ok(Self {
+            sequence: claim.sequence,
+            energy: Energy { used: Millijoules(claim.energy_mj), method },
+            signature: fixed("SignedClaim.signature", &claim.signature)?,
         })
     }
 }

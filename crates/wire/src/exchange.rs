@@ -105,6 +105,7 @@ pub fn encode_exchange_reply(reply: &ExchangeReply, attachments: &Attachments) -
         dropped: reply.dropped.iter().map(|lease| lease.0.to_vec()).collect(),
         attachments: attachments.values().cloned().collect(),
         governance: reply.governance,
+        claims: reply.claims,
     };
     message.encode_to_vec()
 }
@@ -129,6 +130,7 @@ pub fn decode_exchange_reply(bytes: &[u8]) -> Result<Result<(ExchangeReply, Atta
         acks: acks.collect::<Result<_, _>>()?,
         dropped: dropped.collect::<Result<_, _>>()?,
         governance: message.governance,
+        claims: message.claims,
     };
     Ok(Ok((reply, receive("ExchangeReply.attachments", message.attachments)?)))
 }
@@ -148,7 +150,11 @@ impl From<&Report> for proto::Report {
             Ok(done) => Outcome::Done(done.into()),
             Err(failure) => Outcome::Failed(failure.into()),
         };
-        Self { lease: Some((&report.lease).into()), outcome: Some(outcome) }
+        Self {
+            lease: Some((&report.lease).into()),
+            outcome: Some(outcome),
+            claim: report.claim.as_ref().map(Into::into),
+        }
     }
 }
 
@@ -157,12 +163,18 @@ impl TryFrom<proto::Report> for Report {
 
     fn try_from(report: proto::Report) -> Result<Self, DecodeError> {
         use proto::report::Outcome;
-        Ok(Self {
-            lease: required("Report.lease", report.lease)?.try_into()?,
-            outcome: match required("Report.outcome", report.outcome)? {
-                Outcome::Done(done) => Ok(done.try_into()?),
-                Outcome::Failed(failure) => Err(failure.into_model(limits::DETAIL_MAX)?),
-            },
+        let lease = required("Report.lease", report.lease)?.try_into()?;
+        Ok(match (required("Report.outcome", report.outcome)?, report.claim) {
+            (Outcome::Done(done), claim) => {
+                let claim = required("Report.claim", claim)?.try_into()?;
+                Self { lease, outcome: Ok(done.try_into()?), claim: Some(claim) }
+            }
+            (Outcome::Failed(failure), None) => {
+                Self { lease, outcome: Err(failure.into_model(limits::DETAIL_MAX)?), claim: None }
+            }
+            (Outcome::Failed(_), Some(_)) => {
+                return Err(DecodeError::Rule { field: "Report.claim", reason: "only a result has one" });
+            }
         })
     }
 }
@@ -173,7 +185,7 @@ mod tests {
     use crate::testing::*;
     use crate::{Envelope, RequestKind, decode_enrol_reply, decode_enrol_request, decode_envelope, decode_manifest};
     use crate::{decode_refusal, decode_task_result, encode_envelope, encode_refusal};
-    use caii_model::{AttemptFailure, AttemptFailureKind};
+    use caii_model::{AttemptFailure, AttemptFailureKind, SignedClaim};
     use proptest::prelude::*;
 
     const DEVICE: DeviceId = DeviceId([5; 8]);
@@ -259,9 +271,28 @@ mod tests {
             Uncertified,
         ] {
             let failure = AttemptFailure { kind, detail: "why".into() };
-            let reports = vec![Report { lease: sample_lease(), outcome: Err(failure) }];
+            let reports = vec![Report { lease: sample_lease(), outcome: Err(failure), claim: None }];
             let request = (ExchangeRequest { reports, ..sample_request(DEVICE) }, Attachments::new());
             assert_eq!(decode_request(&encode_request(&request)), Ok(request));
+        }
+    }
+
+    #[test]
+    fn a_result_has_a_claim_and_a_failure_has_none() {
+        let failed = Err(AttemptFailure { kind: AttemptFailureKind::RunnerDied, detail: String::new() });
+        for (report, expected) in [
+            (Report { claim: None, ..sample_result() }, DecodeError::Missing { field: "Report.claim" }),
+            (
+                Report { outcome: failed, ..sample_result() },
+                DecodeError::Rule { field: "Report.claim", reason: "only a result has one" },
+            ),
+            (
+                Report { claim: Some(SignedClaim { sequence: 0, ..sample_claim() }), ..sample_result() },
+                DecodeError::Missing { field: "SignedClaim.sequence" },
+            ),
+        ] {
+            let request = ExchangeRequest { reports: vec![report], ..sample_request(DEVICE) };
+            assert_eq!(decode_request(&encode_exchange_request(&request, &Attachments::new())), Err(expected));
         }
     }
 
@@ -325,6 +356,7 @@ mod tests {
         let report = |detail: String| Report {
             lease: sample_lease(),
             outcome: Err(AttemptFailure { kind: AttemptFailureKind::GivenBack, detail }),
+            claim: None,
         };
         let reports = vec![report(String::new()); limits::REPORTS_MAX + 1];
         refuse(ExchangeRequest { reports, ..base.clone() }, Attachments::new(), "ExchangeRequest.reports");
@@ -360,7 +392,7 @@ mod tests {
         let failure = AttemptFailure { kind: AttemptFailureKind::GivenBack, detail };
         let request = ExchangeRequest {
             holding: vec![sample_lease(); limits::LEASES_MAX],
-            reports: vec![Report { lease: sample_lease(), outcome: Err(failure) }; limits::REPORTS_MAX],
+            reports: vec![Report { lease: sample_lease(), outcome: Err(failure), claim: None }; limits::REPORTS_MAX],
             ready: vec![Digest([1; 32]); limits::READY_MAX],
             ..sample_request(DEVICE)
         };
@@ -378,9 +410,9 @@ mod tests {
 
     #[test]
     fn messages_of_the_first_release_are_read() {
-        let reports = vec![Report { lease: sample_lease(), outcome: Ok(sample_settled().report) }];
+        let reports = vec![sample_result()];
         let request = ExchangeRequest { reports, ..sample_request(DEVICE) };
-        check_golden(&encode_exchange_request(&request, &Attachments::new()), "675 ec33b234ff20");
+        check_golden(&encode_exchange_request(&request, &Attachments::new()), "750 c10b727c4699");
         let refusal = Refusal::MeterForeign { expected: MeterId(Digest([1; 32])), found: MeterId(Digest([2; 32])) };
         check_golden(&encode_refusal(&refusal), "194 e07473fe08b3");
     }

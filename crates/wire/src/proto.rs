@@ -81,6 +81,8 @@ pub(crate) struct ExchangeReply {
     pub(crate) attachments: Vec<Vec<u8>>,
     #[prost(uint64, tag = "10")]
     pub(crate) governance: u64,
+    #[prost(uint64, tag = "11")]
+    pub(crate) claims: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -135,6 +137,8 @@ pub(crate) struct Report {
     pub(crate) lease: Option<SignedLease>,
     #[prost(oneof = "report::Outcome", tags = "2, 3")]
     pub(crate) outcome: Option<report::Outcome>,
+    #[prost(message, optional, tag = "4")]
+    pub(crate) claim: Option<SignedClaim>,
 }
 
 pub(crate) mod report {
@@ -145,6 +149,27 @@ pub(crate) mod report {
         #[prost(message, tag = "3")]
         Failed(super::AttemptFailure),
     }
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct SignedClaim {
+    #[prost(uint64, tag = "1")]
+    pub(crate) sequence: u64,
+    #[prost(uint64, tag = "2")]
+    pub(crate) energy_mj: u64,
+    #[prost(enumeration = "EnergyMethod", tag = "3")]
+    pub(crate) energy_method: i32,
+    #[prost(bytes = "vec", tag = "4")]
+    pub(crate) signature: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+pub(crate) enum EnergyMethod {
+    None = 0,
+    Rapl = 1,
+    Emi = 2,
+    Tdp = 3,
+    Model = 4,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -114,7 +114,9 @@ impl From<&Refusal> for proto::Refusal {
             }
             Refusal::BootChanged(boot) => Self { subject_bytes: boot.0.to_vec(), ..plain },
             Refusal::SessionHeld(session) => Self { subject_bytes: session.0.to_vec(), ..plain },
-            Refusal::SequenceStale { last } => Self { number: *last, ..plain },
+            Refusal::SequenceStale { last: number } | Refusal::ClaimSequence { expected: number } => {
+                Self { number: *number, ..plain }
+            }
             Refusal::LeaseExpired(at) => Self { number: at.0, ..plain },
             Refusal::FieldInvalid { field, reason } => {
                 Self { what: (*field).to_owned(), text: reason.clone(), ..plain }
@@ -178,6 +180,7 @@ fn typed(refusal: &proto::Refusal) -> Option<Refusal> {
         "lease-foreign" => Refusal::LeaseForeign(device()?),
         "lease-expired" => Refusal::LeaseExpired(Timestamp(number)),
         "task-settled" => Refusal::TaskSettled,
+        "claim-sequence" => Refusal::ClaimSequence { expected: number },
         "field-invalid" => Refusal::FieldInvalid { field: what()?, reason: text.clone() },
         "too-many" => Refusal::TooMany { what: what()?, limit: number },
         "too-large" => Refusal::TooLarge { what: what()?, limit: Bytes(number) },

@@ -97,8 +97,18 @@ pub(crate) fn attempt_failure() -> impl Strategy<Value = AttemptFailure> {
 }
 
 fn report() -> impl Strategy<Value = Report> {
-    let outcome = prop_oneof![task_report().prop_map(Ok), attempt_failure().prop_map(Err)];
-    (signed_lease(), outcome).prop_map(|(lease, outcome)| Report { lease, outcome })
+    let outcome = prop_oneof![
+        (task_report(), signed_claim()).prop_map(|(report, claim)| (Ok(report), Some(claim))),
+        attempt_failure().prop_map(|failure| (Err(failure), None)),
+    ];
+    (signed_lease(), outcome).prop_map(|(lease, (outcome, claim))| Report { lease, outcome, claim })
+}
+
+fn signed_claim() -> impl Strategy<Value = SignedClaim> {
+    let method = prop::sample::select(&EnergyMethod::ALL[..]);
+    (1..=u64::MAX, any::<u64>(), method, any::<[u8; 64]>()).prop_map(|(sequence, used, method, signature)| {
+        SignedClaim { sequence, energy: Energy { used: Millijoules(used), method }, signature }
+    })
 }
 
 pub(crate) fn exchange_request(device: DeviceId) -> impl Strategy<Value = ExchangeRequest> {
@@ -130,8 +140,8 @@ pub(crate) fn exchange_reply() -> impl Strategy<Value = ExchangeReply> {
     let outcome = prop_oneof![Just(Ok(())), prop::sample::select(every_refusal()).prop_map(Err)];
     let acks = prop::collection::vec((any::<[u8; 8]>().prop_map(LeaseId), outcome), 0..5);
     let dropped = prop::collection::vec(any::<[u8; 8]>().prop_map(LeaseId), 0..5);
-    (any::<[u8; 16]>(), any::<[u64; 3]>(), prop::collection::vec(signed_lease(), 0..5), acks, dropped).prop_map(
-        |(session, [sequence, now, governance], leases, acks, dropped)| ExchangeReply {
+    (any::<[u8; 16]>(), any::<[u64; 4]>(), prop::collection::vec(signed_lease(), 0..5), acks, dropped).prop_map(
+        |(session, [sequence, now, governance, claims], leases, acks, dropped)| ExchangeReply {
             session: SessionId(session),
             sequence,
             now: Timestamp(now),
@@ -139,6 +149,7 @@ pub(crate) fn exchange_reply() -> impl Strategy<Value = ExchangeReply> {
             acks,
             dropped,
             governance,
+            claims,
         },
     )
 }
@@ -280,6 +291,7 @@ pub(crate) fn every_refusal() -> Vec<Refusal> {
         Refusal::LeaseForeign(DeviceId([18; 8])),
         Refusal::LeaseExpired(Timestamp(19)),
         Refusal::TaskSettled,
+        Refusal::ClaimSequence { expected: 22 },
         Refusal::FieldInvalid { field: "name", reason: "too long".into() },
         Refusal::TooMany { what: "reports", limit: 20 },
         Refusal::TooLarge { what: "input", limit: Bytes(21) },
@@ -302,6 +314,15 @@ pub(crate) fn sample_lease() -> SignedLease {
         },
         signature: [9; 64],
     }
+}
+
+pub(crate) fn sample_claim() -> SignedClaim {
+    let energy = Energy { used: Millijoules(12_345), method: EnergyMethod::Rapl };
+    SignedClaim { sequence: 41, energy, signature: [7; 64] }
+}
+
+pub(crate) fn sample_result() -> Report {
+    Report { lease: sample_lease(), outcome: Ok(sample_settled().report), claim: Some(sample_claim()) }
 }
 
 pub(crate) fn sample_request(device: DeviceId) -> ExchangeRequest {

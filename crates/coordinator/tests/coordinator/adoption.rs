@@ -101,11 +101,12 @@ fn an_uncommitted_step_is_forgotten() {
         next,
         pool.timestamp(),
     );
+    let report = device.says(lease, Ok(done(&lease)));
     pool.finish(&mut device, lease);
     // The first process dies before its commit; the second one never heard of the result and takes it again.
     let mut request = pool.request(&mut device);
     (request.boot, request.session) = (Some(BootId([9; 16])), None);
-    request.reports = vec![Report { lease, outcome: Ok(done(&lease)) }];
+    request.reports = vec![report];
     let context = Context { now: pool.timestamp(), entropy: [1; 32] };
     let step = second.step(context, RequestId(1), Input::Exchange(request));
     assert!(matches!(&step.changes[0], Change::TaskSettled(task, _) if *task == lease.lease.task), "{step:?}");

@@ -29,7 +29,7 @@ fn a_request_says_a_bounded_amount() {
     pool.job(1);
     let mut device = pool.device();
     let lease = pool.take(&mut device, 1)[0];
-    let report = Report { lease, outcome: Err(failure(AttemptFailureKind::GivenBack)) };
+    let report = Report { lease, outcome: Err(failure(AttemptFailureKind::GivenBack)), claim: None };
     let cases: Vec<(&str, ExchangeRequest)> = vec![
         ("leases held", ExchangeRequest { holding: vec![lease; 4_097], ..pool.request(&mut device) }),
         ("reports", ExchangeRequest { reports: vec![report; 4_097], ..pool.request(&mut device) }),

@@ -43,6 +43,8 @@ pub(crate) struct Dev {
     pub(crate) sequence: u64,
     pub(crate) slots: u32,
     pub(crate) holding: Vec<SignedLease>,
+    /// How many of its claims are decided, as it was told last.
+    pub(crate) claims: u64,
 }
 
 pub(crate) fn account(name: &str) -> Account {
@@ -320,7 +322,7 @@ impl Pool {
         self.must(Input::TicketIssue { account, secret_hash, valid_for, uses_max: 1 });
         let enrol = Input::Enrol { secret_hash, public_key: [self.devices; 32], name: format!("of {owner}") };
         let Reply::Device(id) = self.must(enrol) else { panic!("no device") };
-        let mut device = Dev { id, session: None, sequence: 0, slots: 4, holding: vec![] };
+        let mut device = Dev { id, session: None, sequence: 0, slots: 4, holding: vec![], claims: 0 };
         self.speak(&mut device, |_| ());
         device
     }
@@ -339,7 +341,7 @@ impl Pool {
         self.devices += 1;
         let enrol = Input::Enrol { secret_hash: TICKET, public_key: [self.devices; 32], name: "a device".into() };
         let Reply::Device(id) = self.must(enrol) else { panic!("no device") };
-        Dev { id, session: None, sequence: 0, slots: 4, holding: vec![] }
+        Dev { id, session: None, sequence: 0, slots: 4, holding: vec![], claims: 0 }
     }
 
     /// A device in conversation.
@@ -430,7 +432,8 @@ impl Pool {
         lease: SignedLease,
         outcome: Result<TaskReport, AttemptFailure>,
     ) -> Result<(), Refusal> {
-        let reply = self.speak(device, |request| request.reports = vec![Report { lease, outcome }]);
+        let report = device.says(lease, outcome);
+        let reply = self.speak(device, |request| request.reports = vec![report]);
         let [(id, ack)] = reply.acks.try_into().expect("one ack a report");
         assert_eq!(id, lease.lease.id);
         ack
@@ -452,8 +455,14 @@ impl Pool {
 }
 
 impl Dev {
+    /// What it says of a lease: of a result with the claim that is its next.
+    pub(crate) fn says(&self, lease: SignedLease, outcome: Result<TaskReport, AttemptFailure>) -> Report {
+        let claim = outcome.is_ok().then(|| SignedClaim::unsigned(self.claims + 1, Energy::UNKNOWN));
+        Report { lease, outcome, claim }
+    }
+
     pub(crate) fn learn(&mut self, reply: &ExchangeReply) {
-        self.session = Some(reply.session);
+        (self.session, self.claims) = (Some(reply.session), reply.claims);
         let gone: Vec<LeaseId> = reply.acks.iter().map(|(id, _)| *id).chain(reply.dropped.iter().copied()).collect();
         self.holding.retain(|held| !gone.contains(&held.lease.id));
         self.holding.extend(&reply.leases);
