@@ -87,6 +87,7 @@ impl Pool {
             acks: vec![],
             dropped: vec![],
             governance: state.governance,
+            claims: 0,
         };
         answer(200, caii_wire::encode_exchange_reply(&reply, &attachments))
     }

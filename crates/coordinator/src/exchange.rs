@@ -235,6 +235,10 @@ impl Draft<'_> {
         };
         match &report.outcome {
             Ok(result) => {
+                let Some(claim) = report.claim else {
+                    let reason = "a result comes with its device's claim".into();
+                    return Err(Refusal::FieldInvalid { field: "report", reason });
+                };
                 if let Some(settled) = work.settled.get(&lease.task.index) {
                     let again = settled.device == device && settled.report == *result;
                     return if again { Ok(()) } else { Err(Refusal::TaskSettled) };

@@ -318,6 +318,7 @@ impl World {
             for report in &mut request.reports {
                 let detail = "the result could not be read".into();
                 report.outcome = Err(AttemptFailure { kind: AttemptFailureKind::MalformedResult, detail });
+                report.claim = None;
             }
         }
         input

@@ -35,6 +35,11 @@ pub(crate) struct Host {
 }
 
 impl Host {
+    /// How many of its claims its agent believes to be decided.
+    pub(crate) fn claims(&self) -> u64 {
+        self.agent.as_ref().map_or(0, |agent| agent.claims().decided)
+    }
+
     pub(crate) fn all(plan: &Plan, rng: &mut Rng) -> Vec<Self> {
         let originals = plan.devices.iter().enumerate().map(|(place, character)| (place, *character, false));
         let clones = plan.clones.iter().map(|place| (*place, plan.devices[*place], true));
@@ -169,7 +174,7 @@ impl World {
         let over = match &input {
             Input::InputReady(id)
             | Input::InputFailed(id, _)
-            | Input::TaskFinished(id, _)
+            | Input::TaskFinished(id, ..)
             | Input::TaskFailed(id, _)
             | Input::ResultStored(id)
             | Input::ResultStoreFailed(id) => Some(*id),
@@ -347,7 +352,7 @@ impl World {
                     report.items += 1;
                     self.checks.device_failed(lease.id, AttemptFailureKind::MalformedResult);
                 }
-                Input::TaskFinished(lease.id, report)
+                Input::TaskFinished(lease.id, report, Energy::UNKNOWN)
             }
         };
         self.start(place, lease.id, most / 4, most, input);

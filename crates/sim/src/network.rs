@@ -78,7 +78,9 @@ impl World {
         self.note(|| format!("{} forges a lease of {}", request.device, signed.lease.task));
         if self.rng.chance(500) {
             let outcome = Ok(honest_report(&signed.lease.input));
-            request.reports.push(Report { lease: signed, outcome });
+            // As a claim that would be the next if the request has no other.
+            let claim = Some(SignedClaim::unsigned(self.hosts[host].claims() + 1, Energy::UNKNOWN));
+            request.reports.push(Report { lease: signed, outcome, claim });
         } else {
             request.holding.push(signed);
         }

@@ -345,6 +345,7 @@ async fn an_idle_agent_stops_when_asked() {
             acks,
             dropped,
             governance: 0,
+            claims: 0,
         })
     })
     .await;
