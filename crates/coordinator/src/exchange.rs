@@ -130,7 +130,10 @@ impl Draft<'_> {
                 dropped.push(signed.lease.id);
             }
         }
-        let holding: BTreeSet<_> = request.holding.iter().map(|signed| signed.lease.id).collect();
+        let holding = request.holding.iter().map(|signed| signed.lease.id);
+        // A result whose claim needs another number is still there.
+        let renumbered = acks.iter().filter(|(_, ack)| matches!(ack, Err(Refusal::ClaimSequence { .. })));
+        let holding: BTreeSet<_> = holding.chain(renumbered.map(|(id, _)| *id)).collect();
         self.forget_unheld(device, &holding, request.settled_sequence);
 
         // Work in replies that the device had not seen when it spoke still takes room there.
@@ -235,10 +238,10 @@ impl Draft<'_> {
         };
         match &report.outcome {
             Ok(result) => {
-                let Some(claim) = report.claim else {
+                if report.claim.is_none() {
                     let reason = "a result comes with its device's claim".into();
                     return Err(Refusal::FieldInvalid { field: "report", reason });
-                };
+                }
                 if let Some(settled) = work.settled.get(&lease.task.index) {
                     let again = settled.device == device && settled.report == *result;
                     return if again { Ok(()) } else { Err(Refusal::TaskSettled) };

@@ -22,8 +22,6 @@ pub struct Catalog {
     /// What each device has survived, by workload.
     pub(crate) standings: BTreeMap<(DeviceId, Digest), Standing>,
     pub(crate) convicted: BTreeMap<DeviceId, Conviction>,
-    /// How many claims of each device are decided.
-    pub(crate) claims: BTreeMap<DeviceId, u64>,
     /// What draws depend on now: its number, it, and since when.
     pub(crate) audit_secret: Option<(u64, Secret, Timestamp)>,
     /// Credits, claims and the log.
