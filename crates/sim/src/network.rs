@@ -31,6 +31,7 @@ impl World {
         self.after(request.wait.0 + PATIENCE, Event::Answered { host, incarnation, sequence, answer });
         let own = request.reports.len();
         self.forge(host, &mut request);
+        self.hosts[host].sign(&mut request.reports);
         if self.cut(host) || self.lost() {
             return;
         }
