@@ -115,6 +115,7 @@ fn wire() -> Vec<Seed> {
             Report { lease: lease(), outcome: Err(failure()), claim: None },
         ],
         ready: vec![Digest([6; 32])],
+        challenge: 11,
     };
     let body = caii_wire::encode_exchange_request(&request, &attachments());
     let small =
@@ -136,6 +137,7 @@ fn wire() -> Vec<Seed> {
         dropped: vec![LeaseId([3; 8])],
         governance: 7,
         claims: 41,
+        challenge: 12,
     };
     let refusal = caii_wire::encode_refusal(&Refusal::BootChanged(BootId([1; 16])));
     let enrol =

@@ -479,6 +479,7 @@ impl Agent {
             holding: self.leases.iter().map(|held| held.signed).collect(),
             reports: self.reports(order),
             ready: self.ready().take(READY_MAX).collect(),
+            challenge: self.link.challenge(),
         }));
     }
 

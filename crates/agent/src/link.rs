@@ -29,6 +29,8 @@ pub(crate) struct Link {
     answered: u64,
     /// How many claims that reply said are decided.
     claims: u64,
+    /// Its challenge.
+    challenge: u64,
     known: Claims,
     failures: u32,
     corrections: u32,
@@ -76,6 +78,7 @@ impl Link {
             outstanding: BTreeMap::new(),
             answered: 0,
             claims: 0,
+            challenge: 0,
             known: Claims::default(),
             failures: 0,
             corrections: 0,
@@ -92,6 +95,11 @@ impl Link {
     /// How many of the device's claims are decided, with all in requests up to the last one answered.
     pub(crate) fn claims(&self) -> u64 {
         self.claims
+    }
+
+    /// What the next request has to sign.
+    pub(crate) fn challenge(&self) -> u64 {
+        self.challenge
     }
 
     pub(crate) fn known(&self) -> Claims {
@@ -190,7 +198,7 @@ impl Link {
         }
         // A reply that was overtaken knows less.
         if reply.sequence > self.answered {
-            (self.answered, self.claims) = (reply.sequence, reply.claims);
+            (self.answered, self.claims, self.challenge) = (reply.sequence, reply.claims, reply.challenge);
             self.known.heard(reply.claims);
         }
         let settled = reply.acks.iter().map(|(id, _)| id).chain(&reply.dropped).copied().collect();

@@ -78,6 +78,7 @@ fn reply(sequence: u64, leases: Vec<SignedLease>, acks: Vec<LeaseId>) -> Input {
         dropped: vec![],
         governance: 0,
         claims: 0,
+        challenge: 0,
     })
 }
 
@@ -494,6 +495,7 @@ fn a_dropped_lease_is_stopped_and_not_reported() {
         dropped,
         governance: 0,
         claims: 0,
+        challenge: 0,
     };
     let actions = script.act(Input::Replied(reply));
     assert_eq!(actions[0], Action::Abandon(id(1)));

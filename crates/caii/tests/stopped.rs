@@ -88,6 +88,7 @@ impl Pool {
             dropped: vec![],
             governance: state.governance,
             claims: 0,
+            challenge: 0,
         };
         answer(200, caii_wire::encode_exchange_reply(&reply, &attachments))
     }

@@ -91,6 +91,7 @@ impl Draft<'_> {
             ready: BTreeSet::new(),
             jail: None,
             refused: VecDeque::new(),
+            attendance: crate::attendance::Attendance::default(),
             leases: BTreeMap::new(),
             parked: None,
             avoid_tasks: BTreeMap::new(),
@@ -113,6 +114,7 @@ impl Draft<'_> {
         let device = request.device;
         self.answer_parked(device);
         let now = self.now();
+        self.attend(device, request.challenge, request.slots);
         let present = self.present(device);
         present.heard = now;
         present.gone = None;
@@ -170,7 +172,8 @@ impl Draft<'_> {
         let session = present.session;
         let governance = self.coordinator().governance;
         let claims = self.catalog().books.device(device).decided;
-        let reply = ExchangeReply { session, sequence, now, leases, acks, dropped, governance, claims };
+        let challenge = self.challenge(device);
+        let reply = ExchangeReply { session, sequence, now, leases, acks, dropped, governance, claims, challenge };
         self.effect(Effect::Reply(to, Ok(Reply::Exchange(reply))));
     }
 
@@ -407,6 +410,7 @@ impl Draft<'_> {
         self.expire_jobs();
         self.attend_audits();
         self.reveal_secret();
+        self.settle_attendance();
         let now = self.now();
         let due = |(id, present): (&DeviceId, &Present)| {
             present.parked.as_ref().is_some_and(|parked| parked.until <= now).then_some(*id)

@@ -57,6 +57,7 @@ pub fn encode_exchange_request(request: &ExchangeRequest, attachments: &Attachme
         ready: request.ready.iter().map(|workload| workload.0.to_vec()).collect(),
         attachments: attachments.values().cloned().collect(),
         replaces: request.replaces.map(|session| session.0.to_vec()),
+        challenge: request.challenge,
     };
     let bytes = message.encode_to_vec();
     message.attachments.zeroize();
@@ -84,6 +85,7 @@ pub fn decode_exchange_request(device: DeviceId, body: &[u8]) -> Result<(Exchang
         holding: message.holding.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
         reports: message.reports.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
         ready: ready.collect::<Result<_, _>>()?,
+        challenge: message.challenge,
     };
     Ok((request, receive("ExchangeRequest.attachments", message.attachments)?))
 }
@@ -106,6 +108,7 @@ pub fn encode_exchange_reply(reply: &ExchangeReply, attachments: &Attachments) -
         attachments: attachments.values().cloned().collect(),
         governance: reply.governance,
         claims: reply.claims,
+        challenge: reply.challenge,
     };
     message.encode_to_vec()
 }
@@ -131,6 +134,7 @@ pub fn decode_exchange_reply(bytes: &[u8]) -> Result<Result<(ExchangeReply, Atta
         dropped: dropped.collect::<Result<_, _>>()?,
         governance: message.governance,
         claims: message.claims,
+        challenge: message.challenge,
     };
     Ok(Ok((reply, receive("ExchangeReply.attachments", message.attachments)?)))
 }

@@ -48,6 +48,8 @@ pub(crate) struct Dev {
     pub(crate) holding: Vec<SignedLease>,
     /// How many of its claims are decided, as it was told last.
     pub(crate) claims: u64,
+    /// What it was challenged with last.
+    pub(crate) challenge: u64,
     pub(crate) key: SigningKey,
 }
 
@@ -417,7 +419,7 @@ impl Pool {
         let key = SigningKey::from_seed([self.devices; 32]);
         let enrol = Input::Enrol { secret_hash, public_key: key.public(), name: format!("of {owner}") };
         let Reply::Device(id) = self.must(enrol) else { panic!("no device") };
-        let mut device = Dev { id, session: None, sequence: 0, slots: 4, holding: vec![], claims: 0, key };
+        let mut device = Dev { id, session: None, sequence: 0, slots: 4, holding: vec![], claims: 0, challenge: 0, key };
         self.speak(&mut device, |_| ());
         device
     }
@@ -446,7 +448,7 @@ impl Pool {
         let key = SigningKey::from_seed([self.devices; 32]);
         let enrol = Input::Enrol { secret_hash: TICKET, public_key: key.public(), name: "a device".into() };
         let Reply::Device(id) = self.must(enrol) else { panic!("no device") };
-        Dev { id, session: None, sequence: 0, slots: 4, holding: vec![], claims: 0, key }
+        Dev { id, session: None, sequence: 0, slots: 4, holding: vec![], claims: 0, challenge: 0, key }
     }
 
     /// A device in conversation.
@@ -473,6 +475,7 @@ impl Pool {
             holding: device.holding.clone(),
             reports: vec![],
             ready: vec![],
+            challenge: device.challenge,
         }
     }
 
@@ -582,7 +585,7 @@ impl Dev {
 
     pub(crate) fn learn(&mut self, reply: &ExchangeReply) {
         self.session = Some(reply.session);
-        self.claims = reply.claims;
+        (self.claims, self.challenge) = (reply.claims, reply.challenge);
         let gone: Vec<LeaseId> = reply.acks.iter().map(|(id, _)| *id).chain(reply.dropped.iter().copied()).collect();
         self.holding.retain(|held| !gone.contains(&held.lease.id));
         self.holding.extend(&reply.leases);

@@ -327,6 +327,31 @@ fn tariffs_are_enacted_one_after_the_other_and_hold_from_their_date() {
 }
 
 #[test]
+fn presence_that_was_challenged_earns_once_a_day() {
+    let mut pool = Pool::new();
+    let (mut here, mut mute) = (pool.device_of("ann"), pool.device_of("bob"));
+    let begun = pool.now;
+    // Every four seconds; one of the two never answers a challenge.
+    while pool.now < begun + 3_600_000 {
+        pool.pass(4_000);
+        pool.speak(&mut here, |_| ());
+        pool.speak(&mut mute, |request| request.challenge = 7);
+    }
+    assert_eq!(balance(&pool, member("ann")), 0, "the day is not over");
+    let changes = pool.changes().len();
+    pool.restart();
+    pool.now += 86_400_000;
+    pool.step(Input::Tick);
+    // An hour at 1,000 micro-credits, but what was not noted in the last ten minutes, which went with the process.
+    let earned = balance(&pool, member("ann"));
+    assert!((830..=1_000).contains(&earned), "{earned}");
+    assert_eq!(balance(&pool, member("bob")), 0);
+    pool.step(Input::Tick);
+    assert_eq!(balance(&pool, member("ann")), earned);
+    assert!(pool.changes().len() < changes + 10);
+}
+
+#[test]
 fn more_fuel_than_the_limits_allow_is_no_result() {
     let mut pool = Pool::new();
     pool.job(1);

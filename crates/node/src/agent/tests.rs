@@ -346,6 +346,7 @@ async fn an_idle_agent_stops_when_asked() {
             dropped,
             governance: 0,
             claims: 0,
+            challenge: 0,
         })
     })
     .await;

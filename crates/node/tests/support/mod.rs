@@ -277,6 +277,7 @@ impl Line {
                 holding: reports.iter().map(|report| report.lease).collect(),
                 reports: reports.clone(),
                 ready: vec![],
+                challenge: 0,
             };
             let (reply, inputs) = match self.exchange(&request, &results).await {
                 Ok(answer) => answer,
