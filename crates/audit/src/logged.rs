@@ -5,7 +5,7 @@
 
 use caii_ledger::{CreditLimit, Entry, PayoutRun};
 use caii_model::canonical::{CanonicalError, CanonicalReader, CanonicalWriter};
-use caii_model::{Account, DeviceId, Digest, JobId, MicroCredits, Receipt, Tariff, Timestamp};
+use caii_model::{Account, DeviceId, Digest, JobId, MicroCredits, Receipt, Tariff, Timestamp, VoidReason};
 use caii_payout::{Currency, MinorUnits, Rate};
 use std::fmt;
 use std::num::NonZeroU64;
@@ -77,6 +77,15 @@ pub enum Logged {
     DeviceConvicted(DeviceConvicted),
     /// Payables were sent to the bank.
     PayoutSent(PayoutSent),
+    /// An accepted claim that was not paid yet does not count any more. No credits move.
+    ClaimVoided {
+        /// Which.
+        claim: ClaimRef,
+        /// Why.
+        reason: VoidReason,
+        /// When.
+        at: Timestamp,
+    },
 }
 
 /// What a pool is, as the first entry of its log says it.
@@ -264,11 +273,13 @@ pub enum Kind {
     DeviceConvicted,
     /// [`Logged::PayoutSent`].
     PayoutSent,
+    /// [`Logged::ClaimVoided`].
+    ClaimVoided,
 }
 
 impl Kind {
     /// All of them, in the order of their numbers, which count from 1.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::PoolOpened,
         Self::TariffEnacted,
         Self::DeviceEnrolled,
@@ -282,6 +293,7 @@ impl Kind {
         Self::AuditOutcome,
         Self::DeviceConvicted,
         Self::PayoutSent,
+        Self::ClaimVoided,
     ];
 
     /// Its number in opening files, for ever.
@@ -306,6 +318,7 @@ impl Kind {
             Self::AuditOutcome => b"caiiout1",
             Self::DeviceConvicted => b"caiicnv1",
             Self::PayoutSent => b"caiipay1",
+            Self::ClaimVoided => b"caiivoi1",
         }
     }
 
@@ -331,6 +344,7 @@ impl Kind {
             Self::AuditOutcome => "audit-outcome",
             Self::DeviceConvicted => "device-convicted",
             Self::PayoutSent => "payout-sent",
+            Self::ClaimVoided => "claim-voided",
         }
     }
 }
@@ -352,6 +366,7 @@ impl Logged {
             Self::AuditOutcome(_) => Kind::AuditOutcome,
             Self::DeviceConvicted(_) => Kind::DeviceConvicted,
             Self::PayoutSent(_) => Kind::PayoutSent,
+            Self::ClaimVoided { .. } => Kind::ClaimVoided,
         }
     }
 
@@ -368,7 +383,8 @@ impl Logged {
             | Self::AuditDrawnMore(AuditDrawnMore { at, .. })
             | Self::AuditOutcome(AuditOutcome { at, .. })
             | Self::DeviceConvicted(DeviceConvicted { at, .. })
-            | Self::PayoutSent(PayoutSent { at, .. }) => *at,
+            | Self::PayoutSent(PayoutSent { at, .. })
+            | Self::ClaimVoided { at, .. } => *at,
             Self::Receipt(receipt) => receipt.at,
             Self::Entry(entry) => entry.at,
         }
@@ -427,6 +443,9 @@ impl Logged {
                 let writer = writer.u64(run.0).fixed(currency.code().as_bytes()).u64(rate.0.get());
                 let writer = writer.digest(pain001).digest(csv).u64(at.0).u32(payments.len() as u32);
                 payments.iter().fold(writer, |writer, (account, amount)| writer.account(account).u64(amount.0)).finish()
+            }
+            Self::ClaimVoided { claim, reason, at } => {
+                writer.fixed(&claim.device.0).u64(claim.sequence).u8(reason.code()).u64(at.0).finish()
             }
         }
     }
@@ -544,6 +563,15 @@ impl Logged {
                     Ok((reader.account("payments")?, reader.u64("payments").map(MinorUnits)?))
                 })?,
             }),
+            Kind::ClaimVoided => Self::ClaimVoided {
+                claim: ClaimRef { device: device(reader, "device")?, sequence: reader.u64("sequence")? },
+                reason: {
+                    let code = reader.u8("reason")?;
+                    let reason = VoidReason::ALL.into_iter().find(|reason| reason.code() == code);
+                    reason.ok_or(CanonicalError::Field { field: "reason" })?
+                },
+                at: reader.time("at")?,
+            },
         })
     }
 }
