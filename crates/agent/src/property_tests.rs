@@ -394,7 +394,8 @@ impl World {
             leases.extend(self.settled.iter().map(|id| Self::lease_of(*id, 0)));
         }
         let (now, claims) = (Timestamp(77), self.pool.decided.len() as u64);
-        let reply = ExchangeReply { session, sequence, now, leases, acks, dropped, governance: 0, claims, challenge: 0 };
+        let reply =
+            ExchangeReply { session, sequence, now, leases, acks, dropped, governance: 0, claims, challenge: 0 };
         self.replies.insert(sequence, reply);
         if entropy % 7 != 3 {
             self.deliver(sequence, entropy);

@@ -24,7 +24,9 @@ impl Coordinator {
         }
         for (account, amount) in books.ledger.balances() {
             if let LedgerAccount::Escrow(job) = account {
-                ensure(self.catalog.jobs.contains_key(job), || format!("{account} has {amount} and the job has ended"))?;
+                ensure(self.catalog.jobs.contains_key(job), || {
+                    format!("{account} has {amount} and the job has ended")
+                })?;
             }
         }
         for (task, claimed) in &books.claims {

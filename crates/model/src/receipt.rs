@@ -379,7 +379,7 @@ impl Receipt {
     ///
     /// | bytes | field |
     /// |---|---|
-    /// | 1 | reason: 1 late, 2 job-ended, 3 lease, 4 malformed, 5 meter, 6 wrong, 7 outvoted, 8 distrusted, 9 quarantined |
+    /// | 1 | reason: 1 late, 2 job-ended, 3 lease, 4 malformed, 5 meter, 6 wrong, 7 outvoted, 8 distrusted, 9 quarantined, 10 undecided |
     pub fn to_canonical(&self) -> Vec<u8> {
         let (policy, copies) = match self.policy {
             VerificationPolicy::Audit => (1, 0),

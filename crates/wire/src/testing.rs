@@ -118,21 +118,23 @@ pub(crate) fn exchange_request(device: DeviceId) -> impl Strategy<Value = Exchan
         prop::collection::vec(digest(), 0..4),
     );
     (any::<[Option<[u8; 16]>; 3]>(), any::<[u64; 4]>(), any::<[u32; 2]>(), digest(), lists).prop_map(
-        move |([boot, session, replaces], [sequence, settled_sequence, wait, challenge], slots, meter, lists)| ExchangeRequest {
-            device,
-            boot: boot.map(BootId),
-            session: session.map(SessionId),
-            replaces: replaces.map(SessionId),
-            sequence,
-            settled_sequence,
-            meter: MeterId(meter),
-            slots_free: slots[0],
-            slots: slots[1],
-            wait: Millis(wait),
-            holding: lists.0,
-            reports: lists.1,
-            ready: lists.2,
-            challenge,
+        move |([boot, session, replaces], [sequence, settled_sequence, wait, challenge], slots, meter, lists)| {
+            ExchangeRequest {
+                device,
+                boot: boot.map(BootId),
+                session: session.map(SessionId),
+                replaces: replaces.map(SessionId),
+                sequence,
+                settled_sequence,
+                meter: MeterId(meter),
+                slots_free: slots[0],
+                slots: slots[1],
+                wait: Millis(wait),
+                holding: lists.0,
+                reports: lists.1,
+                ready: lists.2,
+                challenge,
+            }
         },
     )
 }

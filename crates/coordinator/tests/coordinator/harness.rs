@@ -419,7 +419,8 @@ impl Pool {
         let key = SigningKey::from_seed([self.devices; 32]);
         let enrol = Input::Enrol { secret_hash, public_key: key.public(), name: format!("of {owner}") };
         let Reply::Device(id) = self.must(enrol) else { panic!("no device") };
-        let mut device = Dev { id, session: None, sequence: 0, slots: 4, holding: vec![], claims: 0, challenge: 0, key };
+        let mut device =
+            Dev { id, session: None, sequence: 0, slots: 4, holding: vec![], claims: 0, challenge: 0, key };
         self.speak(&mut device, |_| ());
         device
     }
