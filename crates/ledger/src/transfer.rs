@@ -227,7 +227,8 @@ impl TransferKind {
         }
     }
 
-    fn code(self) -> u8 {
+    /// Its number in canonical bytes, for ever.
+    pub fn code(self) -> u8 {
         // Declared in the order of `ALL`, to which a test holds it.
         self as u8 + 1
     }
