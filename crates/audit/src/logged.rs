@@ -77,8 +77,15 @@ pub enum Logged {
     DeviceConvicted(DeviceConvicted),
     /// Payables were sent to the bank.
     PayoutSent(PayoutSent),
-    /// An accepted claim that was not paid does not count.
-    ClaimVoided(ClaimVoided),
+    /// An accepted claim that was not paid yet does not count any more. No credits move.
+    ClaimVoided {
+        /// Which.
+        claim: ClaimRef,
+        /// Why.
+        reason: VoidReason,
+        /// When.
+        at: Timestamp,
+    },
 }
 
 /// What a pool is, as the first entry of its log says it.
@@ -210,17 +217,6 @@ pub struct DeviceConvicted {
     pub item: u32,
     /// Whether it lied as the auditor of that item.
     pub as_auditor: bool,
-    /// When.
-    pub at: Timestamp,
-}
-
-/// An accepted claim does not count after all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClaimVoided {
-    /// Which.
-    pub claim: ClaimRef,
-    /// Why.
-    pub reason: VoidReason,
     /// When.
     pub at: Timestamp,
 }
@@ -373,7 +369,7 @@ impl Logged {
             Self::AuditOutcome(_) => Kind::AuditOutcome,
             Self::DeviceConvicted(_) => Kind::DeviceConvicted,
             Self::PayoutSent(_) => Kind::PayoutSent,
-            Self::ClaimVoided(_) => Kind::ClaimVoided,
+            Self::ClaimVoided { .. } => Kind::ClaimVoided,
         }
     }
 
@@ -391,7 +387,7 @@ impl Logged {
             | Self::AuditOutcome(AuditOutcome { at, .. })
             | Self::DeviceConvicted(DeviceConvicted { at, .. })
             | Self::PayoutSent(PayoutSent { at, .. })
-            | Self::ClaimVoided(ClaimVoided { at, .. }) => *at,
+            | Self::ClaimVoided { at, .. } => *at,
             Self::Receipt(receipt) => receipt.at,
             Self::Entry(entry) => entry.at,
         }
@@ -446,13 +442,13 @@ impl Logged {
                 let writer = writer.fixed(&device.0).fixed(&evidence.device.0).u64(evidence.sequence);
                 writer.u32(*item).u8(u8::from(*as_auditor)).u64(at.0).finish()
             }
-            Self::ClaimVoided(ClaimVoided { claim, reason, at }) => {
-                writer.fixed(&claim.device.0).u64(claim.sequence).u8(reason.code()).u64(at.0).finish()
-            }
             Self::PayoutSent(PayoutSent { run, currency, rate, pain001, csv, payments, at }) => {
                 let writer = writer.u64(run.0).fixed(currency.code().as_bytes()).u64(rate.0.get());
                 let writer = writer.digest(pain001).digest(csv).u64(at.0).u32(payments.len() as u32);
                 payments.iter().fold(writer, |writer, (account, amount)| writer.account(account).u64(amount.0)).finish()
+            }
+            Self::ClaimVoided { claim, reason, at } => {
+                writer.fixed(&claim.device.0).u64(claim.sequence).u8(reason.code()).u64(at.0).finish()
             }
         }
     }
@@ -552,15 +548,6 @@ impl Logged {
                 as_auditor: reader.flag("as_auditor")?,
                 at: reader.time("at")?,
             }),
-            Kind::ClaimVoided => Self::ClaimVoided(ClaimVoided {
-                claim: ClaimRef { device: device(reader, "device")?, sequence: reader.u64("sequence")? },
-                reason: {
-                    let code = reader.u8("reason")?;
-                    let reason = VoidReason::ALL.into_iter().find(|reason| reason.code() == code);
-                    reason.ok_or(CanonicalError::Field { field: "reason" })?
-                },
-                at: reader.time("at")?,
-            }),
             Kind::PayoutSent => Self::PayoutSent(PayoutSent {
                 run: reader.u64("run").map(PayoutRun)?,
                 currency: {
@@ -579,6 +566,15 @@ impl Logged {
                     Ok((reader.account("payments")?, reader.u64("payments").map(MinorUnits)?))
                 })?,
             }),
+            Kind::ClaimVoided => Self::ClaimVoided {
+                claim: ClaimRef { device: device(reader, "device")?, sequence: reader.u64("sequence")? },
+                reason: {
+                    let code = reader.u8("reason")?;
+                    let reason = VoidReason::ALL.into_iter().find(|reason| reason.code() == code);
+                    reason.ok_or(CanonicalError::Field { field: "reason" })?
+                },
+                at: reader.time("at")?,
+            },
         })
     }
 }

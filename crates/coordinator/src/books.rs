@@ -44,6 +44,8 @@ pub struct DeviceAccount {
     pub accepted: u64,
     /// What payments held back and nothing released.
     pub held: MicroCredits,
+    /// How often what was held back was released.
+    pub releases: u64,
 }
 
 /// An accepted claim of an open job.
@@ -102,7 +104,7 @@ impl Carried {
                         receipts.insert(claim, receipt.as_ref().clone());
                     }
                 }
-                Logged::ClaimVoided(voided) => _ = receipts.remove(&voided.claim),
+                Logged::ClaimVoided { claim, .. } => _ = receipts.remove(claim),
                 Logged::Entry(entry) => {
                     match entry.purpose.job() {
                         Some(job) if open.contains(&job) => carried.entries.push(entry.clone()),
@@ -167,8 +169,8 @@ impl Books {
             Logged::WorkloadCertified { envelope, .. } => _ = self.certificates.insert(*envelope),
             Logged::Receipt(receipt) => self.receipt(receipt),
             Logged::Entry(entry) => self.entry(entry),
-            Logged::ClaimVoided(voided) => {
-                if let Some(task) = self.tasks.remove(&voided.claim) {
+            Logged::ClaimVoided { claim, .. } => {
+                if let Some(task) = self.tasks.remove(claim) {
                     self.claims.remove(&task);
                 }
             }
@@ -223,7 +225,11 @@ impl Books {
                 let held = held.map(|posting| posting.amount.0).sum::<i64>();
                 self.devices.entry(*device).or_default().held.0 += held;
             }
-            Purpose::HoldbackReleased(device, _) | Purpose::DeviceForfeited(device, _) => {
+            Purpose::HoldbackReleased(device, number) => {
+                let account = self.devices.entry(*device).or_default();
+                (account.held, account.releases) = (MicroCredits::ZERO, *number);
+            }
+            Purpose::DeviceForfeited(device, _) => {
                 self.devices.entry(*device).or_default().held = MicroCredits::ZERO;
             }
             Purpose::PayoutRequested(account, number) => _ = self.payout_requests.insert(account.clone(), *number),

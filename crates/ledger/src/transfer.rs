@@ -52,7 +52,7 @@ pub enum Purpose {
     TaskAccepted(TaskId, DeviceId),
     /// It turned out not to count.
     TaskVoided(TaskId, DeviceId),
-    /// What was held back for the device's claims up to this sequence number is released.
+    /// What was held back for the device is released, for so many times.
     HoldbackReleased(DeviceId, u64),
     /// A device was caught; its claims up to this sequence number lose what was held back.
     DeviceForfeited(DeviceId, u64),
