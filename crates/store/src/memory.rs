@@ -41,6 +41,7 @@ struct Rows {
     convictions: BTreeMap<DeviceId, Conviction>,
     /// By period: the secret and since when.
     secrets: BTreeMap<u64, (Secret, Timestamp)>,
+    attendance: BTreeMap<DeviceId, (u32, Millis)>,
     log: Log,
     jobs: BTreeMap<JobId, JobRow>,
     next: NextIds,
@@ -205,6 +206,8 @@ impl Rows {
             secret: *secret,
             since: *since,
         }));
+        let attendance = self.attendance.iter();
+        changes.extend(attendance.map(|(device, (day, attended))| Change::Attended(*device, *day, *attended)));
         let open = || self.jobs.iter().filter(|(_, job)| job.record.end.is_none());
         if !self.log.events().is_empty() {
             let carried = Carried::of(self.log.events(), &open().map(|(id, _)| *id).collect());
@@ -340,6 +343,13 @@ impl Rows {
                 record.ending = Some((end.ending.clone(), since));
                 record.end = Some(end);
                 undo_job(id, |job| (job.record.end, job.record.ending) = (None, before))
+            }
+            Change::Attended(device, day, attended) => {
+                let before = match attended {
+                    Millis(0) => self.attendance.remove(&device),
+                    _ => self.attendance.insert(device, (day, attended)),
+                };
+                Box::new(move |rows| restore(&mut rows.attendance, device, before))
             }
             Change::Logged(event) => {
                 self.log.push(*event)?;

@@ -74,6 +74,10 @@ fn catalog(db: &Connection, changes: &mut Vec<Change>) -> Result<(), Fault> {
         let (period, secret) = (columns.number()?, Secret(columns.next()?));
         Ok(Change::AuditSecret { period, secret, since: columns.time()? })
     })?);
+    let attendance = "SELECT device, day, attended_ms FROM attendance ORDER BY device";
+    changes.extend(all(db, attendance, [], |columns| {
+        Ok(Change::Attended(DeviceId(columns.next()?), columns.next()?, Millis(columns.number()?)))
+    })?);
     Ok(())
 }
 

@@ -193,6 +193,10 @@ fn apply_one(db: &Connection, change: &Change, entries: &mut Entries) -> Result<
             "no job of this id is open",
         ),
         Change::JobEnded(job, end) => job_ended(db, *job, end),
+        Change::Attended(device, _, Millis(0)) => run(db, "DELETE FROM attendance WHERE device = ?1", [device.0]),
+        Change::Attended(device, day, attended) => {
+            run(db, "INSERT OR REPLACE INTO attendance VALUES (?1, ?2, ?3)", params![device.0, day, number(attended.0)])
+        }
         Change::Logged(event) => entries.append(db, event),
         Change::Carried(_) => Err(Refused::Because("it is what a store loads, not what is committed")),
     }
