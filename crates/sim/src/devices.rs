@@ -3,7 +3,7 @@
 use crate::coordinator::{METER, Origin, ticket};
 use crate::world::{Answer, Event, World};
 use crate::{Character, Plan, Rng};
-use caii_agent::{Action, Agent, Config, Context, ExitReason, Input};
+use caii_agent::{Action, Agent, Claims, Config, Context, ExitReason, Input};
 use caii_coordinator::Reply;
 use caii_model::*;
 use std::collections::BTreeSet;
@@ -18,6 +18,8 @@ pub(crate) struct Host {
     device: DeviceId,
     enrolled: bool,
     agent: Option<Agent>,
+    /// What its shell keeps of the device's claims.
+    claims: Claims,
     /// Counts its agents: what was meant for an earlier one is ignored.
     pub(crate) incarnation: u64,
     /// Requests without an answer.
@@ -35,9 +37,9 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// How many of its claims its agent believes to be decided.
+    /// How many of its claims it was told are decided.
     pub(crate) fn claims(&self) -> u64 {
-        self.agent.as_ref().map_or(0, |agent| agent.claims().decided)
+        self.claims.decided
     }
 
     pub(crate) fn all(plan: &Plan, rng: &mut Rng) -> Vec<Self> {
@@ -54,6 +56,7 @@ impl Host {
                 device: caii_trust::device_id(&public_key),
                 enrolled: false,
                 agent: None,
+                claims: Claims::default(),
                 incarnation: 0,
                 pending: BTreeSet::new(),
                 under_way: BTreeSet::new(),
@@ -105,7 +108,7 @@ impl World {
             return;
         }
         host.incarnation += 1;
-        host.agent = Some(Agent::new(Config::new(METER, host.slots), host.device));
+        host.agent = Some(Agent::new(Config::new(METER, host.slots), host.device).knowing(host.claims));
         let device = host.device;
         self.note(|| format!("device {place} ({device}): an agent starts"));
         self.tell(place, Input::Started);
@@ -221,6 +224,10 @@ impl World {
         let Some(agent) = &mut host.agent else { return };
         let actions = agent.step(context, input);
         let violations = agent.violations();
+        host.claims = agent.claims();
+        if let Some(forgotten) = host.claims.forgotten {
+            self.object(format!("device {place}: {forgotten}"));
+        }
         if !violations.is_empty() {
             self.object(format!("device {place}: {}", violations.join(", ")));
         }
