@@ -41,6 +41,7 @@ struct Rows {
     convictions: BTreeMap<DeviceId, Conviction>,
     /// By period: the secret and since when.
     secrets: BTreeMap<u64, (Secret, Timestamp)>,
+    attendance: BTreeMap<DeviceId, (u32, Millis)>,
     log: Log,
     jobs: BTreeMap<JobId, JobRow>,
     next: NextIds,
@@ -199,6 +200,8 @@ impl Rows {
         changes.extend(self.convictions.values().cloned().map(Change::DeviceConvicted));
         let standings = self.standings.iter();
         changes.extend(standings.map(|((device, of), standing)| Change::StandingChanged(*device, *of, *standing)));
+        let attendance = self.attendance.iter();
+        changes.extend(attendance.map(|(device, (day, total))| Change::Attended(*device, *day, *total)));
         let secret = self.secrets.last_key_value();
         changes.extend(secret.map(|(period, (secret, since))| Change::AuditSecret {
             period: *period,
@@ -305,6 +308,14 @@ impl Rows {
             Change::StandingChanged(device, workload, standing) => {
                 let before = self.standings.insert((device, workload), standing);
                 Box::new(move |rows| restore(&mut rows.standings, (device, workload), before))
+            }
+            Change::Attended(device, _, Millis(0)) => {
+                let before = self.attendance.remove(&device);
+                Box::new(move |rows| restore(&mut rows.attendance, device, before))
+            }
+            Change::Attended(device, day, total) => {
+                let before = self.attendance.insert(device, (day, total));
+                Box::new(move |rows| restore(&mut rows.attendance, device, before))
             }
             Change::DeviceConvicted(conviction) => {
                 let (device, standings) = (conviction.device, self.standings.clone());

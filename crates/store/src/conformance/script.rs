@@ -126,6 +126,7 @@ impl Script {
                 8 => Some(self.file_created()),
                 9 => Some(self.file_deleted()),
                 10 | 11 => Some(self.job_submitted()),
+                12 if self.random.below(2) == 0 => Some(self.attended()),
                 12 => Some(self.standing_changed()),
                 13 => Some(self.device_convicted()),
                 14 => Some(self.audit_secret()),
@@ -258,6 +259,11 @@ impl Script {
     fn standing_changed(&mut self) -> Change {
         let standing = Standing { drawn: self.random.number(), survived: self.random.number() };
         Change::StandingChanged(self.any_device(), Digest([self.random.below(3) as u8; 32]), standing)
+    }
+
+    fn attended(&mut self) -> Change {
+        let total = self.random.pick(&[0, 1, 600_000, 86_400_000]);
+        Change::Attended(self.any_device(), self.random.below(30_000) as u32, Millis(total))
     }
 
     fn device_convicted(&mut self) -> Change {

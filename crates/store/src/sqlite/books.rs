@@ -23,10 +23,11 @@ pub(super) fn carried(db: &Connection, open: &[JobId]) -> Result<Option<Carried>
         Some(Logged::SecretRevealed { period, .. }) => period,
         _ => 0,
     };
-    let devices = "SELECT device, decided, accepted, held FROM device_accounts ORDER BY device";
+    let devices = "SELECT device, decided, accepted, held, releases FROM device_accounts ORDER BY device";
     let devices = all(db, devices, [], |columns| {
         let (device, decided, accepted) = (DeviceId(columns.next()?), columns.number()?, columns.number()?);
-        Ok((device, DeviceAccount { decided, accepted, held: MicroCredits(columns.next()?) }))
+        let held = MicroCredits(columns.next()?);
+        Ok((device, DeviceAccount { decided, accepted, held, releases: columns.number()? }))
     })?;
     let requests = "SELECT account, requests FROM payout_requests ORDER BY account";
     let settled = "SELECT run, account FROM payouts_settled ORDER BY entry";

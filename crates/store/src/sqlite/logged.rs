@@ -88,9 +88,11 @@ impl Entries {
         for balance in self.accounts.values().filter(|balance| balance.changed) {
             balances.execute((balance.number, balance.amount.0))?;
         }
-        let mut devices = db.prepare_cached("INSERT OR REPLACE INTO device_accounts VALUES (?1, ?2, ?3, ?4)")?;
+        let mut devices = db.prepare_cached("INSERT OR REPLACE INTO device_accounts VALUES (?1, ?2, ?3, ?4, ?5)")?;
         for (device, account) in &self.devices {
-            devices.execute((device.0, number(account.decided), number(account.accepted), account.held.0))?;
+            let (decided, accepted, releases) = (account.decided, account.accepted, account.releases);
+            let [decided, accepted, releases] = [decided, accepted, releases].map(number);
+            devices.execute((device.0, decided, accepted, account.held.0, releases))?;
         }
         Ok(())
     }
@@ -158,9 +160,11 @@ impl Entries {
                 let account = self.device(db, *device)?;
                 account.held = account.held.checked_add(held).ok_or_else(large)?;
             }
-            Purpose::HoldbackReleased(device, _) | Purpose::DeviceForfeited(device, _) => {
-                self.device(db, *device)?.held = MicroCredits::ZERO;
+            Purpose::HoldbackReleased(device, releases) => {
+                let account = self.device(db, *device)?;
+                (account.held, account.releases) = (MicroCredits::ZERO, *releases);
             }
+            Purpose::DeviceForfeited(device, _) => self.device(db, *device)?.held = MicroCredits::ZERO,
             Purpose::PayoutRequested(account, requests) => {
                 let sql = "INSERT OR REPLACE INTO payout_requests VALUES (?1, ?2)";
                 run(db, sql, params![account.as_str(), id(*requests)?])?;
@@ -183,11 +187,16 @@ impl Entries {
         match self.devices.entry(device) {
             Slot::Occupied(known) => Ok(known.into_mut()),
             Slot::Vacant(place) => {
-                let sql = "SELECT decided, accepted, held FROM device_accounts WHERE device = ?1";
+                let sql = "SELECT decided, accepted, held, releases FROM device_accounts WHERE device = ?1";
                 let account = db.prepare_cached(sql)?.query_row([device.0], |row| {
                     let (decided, accepted): (i64, i64) = (row.get(0)?, row.get(1)?);
-                    let held = MicroCredits(row.get(2)?);
-                    Ok(DeviceAccount { decided: decided as u64, accepted: accepted as u64, held })
+                    let (held, releases): (i64, i64) = (row.get(2)?, row.get(3)?);
+                    Ok(DeviceAccount {
+                        decided: decided as u64,
+                        accepted: accepted as u64,
+                        held: MicroCredits(held),
+                        releases: releases as u64,
+                    })
                 });
                 Ok(place.insert(account.optional()?.unwrap_or_default()))
             }

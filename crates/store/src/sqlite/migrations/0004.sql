@@ -77,7 +77,15 @@ CREATE TABLE device_accounts (
     device BLOB PRIMARY KEY,
     decided INTEGER NOT NULL,
     accepted INTEGER NOT NULL,
-    held INTEGER NOT NULL
+    held INTEGER NOT NULL,
+    releases INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- How long each device was present on the day (since 1970) that is not settled.
+CREATE TABLE attendance (
+    device BLOB PRIMARY KEY,
+    day INTEGER NOT NULL,
+    total_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- How often each member asked to be paid out.
