@@ -144,7 +144,7 @@ impl Draft<'_> {
         let tariff = Tariff::new(terms).map_err(|invalid| crate::registry::field("tariff", invalid.to_string()))?;
         let tariffs = &self.catalog().books.tariffs;
         let (number, effective_from) = (tariff.terms().number, tariff.terms().effective_from);
-        if tariffs.iter().any(|known| *known == tariff) {
+        if tariffs.contains(&tariff) {
             return Ok(());
         }
         let Some(last) = tariffs.last().map(Tariff::terms) else { return wrong("the pool is not open yet".into()) };
@@ -400,10 +400,21 @@ impl Draft<'_> {
 }
 
 impl Draft<'_> {
+    /// The claim that an item belongs to.
+    pub(crate) fn evidence(&self, job: JobId, item: ItemId) -> Option<ClaimRef> {
+        self.claimed(TaskId { job, index: item.task }).map(|claimed| claimed.claim)
+    }
+
     /// A device is caught by an item of a claim, its own or the one that it audited.
-    pub(crate) fn log_conviction(&mut self, job: JobId, device: DeviceId, item: ItemId, as_auditor: bool) {
-        let Some(claimed) = self.claimed(TaskId { job, index: item.task }) else { return };
-        let (evidence, item, at) = (claimed.claim, item.item, self.now());
+    pub(crate) fn log_conviction(
+        &mut self,
+        device: DeviceId,
+        evidence: Option<ClaimRef>,
+        item: ItemId,
+        as_auditor: bool,
+    ) {
+        let Some(evidence) = evidence else { return };
+        let (item, at) = (item.item, self.now());
         self.log(Logged::DeviceConvicted(DeviceConvicted { device, evidence, item, as_auditor, at }));
     }
 }

@@ -49,7 +49,9 @@ fn what_seeds_found_stays_away() {
         // An agent dies with a beginning on its way, is started again and begins before that one arrives.
         7_520, 8_391,
         // A program that starts nowhere, on two devices; a third one is there and never tries.
-        212_036,
+        212_036, // A convict's tasks of another job have the numbers of the task that shows it.
+        1_952, 5_442, // An audit's two devices are both wrong about the same item.
+        2_902,
     ];
     found.into_iter().for_each(|seed| drop(check(&Plan::from_seed(seed))));
 }
@@ -104,7 +106,8 @@ fn a_store_that_loses_commits_is_found() {
 fn taking_a_result_twice_is_found() {
     let rates = Rates { coordinator_crash: 5_000, ..Rates::default() };
     let wrong = found(Mutation::AcceptsResultsTwice, rates, &HONEST);
-    assert!(wrong.contains("the store refuses") || wrong.contains("although it was done"), "{wrong}");
+    let words = ["the store refuses", "although it was done", "counts that has no result"];
+    assert!(words.iter().any(|words| wrong.contains(words)), "{wrong}");
 }
 
 #[test]

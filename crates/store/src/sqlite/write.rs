@@ -185,11 +185,9 @@ fn apply_one(db: &Connection, change: &Change, entries: &mut Entries) -> Result<
             params![device.0, workload.0, number(standing.drawn), number(standing.survived)],
         ),
         Change::Attended(device, _, Millis(0)) => run(db, "DELETE FROM attendance WHERE device = ?1", [device.0]),
-        Change::Attended(device, day, total) => run(
-            db,
-            "INSERT OR REPLACE INTO attendance VALUES (?1, ?2, ?3)",
-            params![device.0, day, number(total.0)],
-        ),
+        Change::Attended(device, day, total) => {
+            run(db, "INSERT OR REPLACE INTO attendance VALUES (?1, ?2, ?3)", params![device.0, day, number(total.0)])
+        }
         Change::DeviceConvicted(conviction) => device_convicted(db, conviction),
         Change::TaskVoided(task, reason, at) => task_voided(db, *task, *reason, *at),
         Change::JobEnding(job, ending, at) => run_one(
