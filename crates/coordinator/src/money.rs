@@ -5,8 +5,7 @@ use crate::books::Claimed;
 use crate::draft::Draft;
 use crate::{Change, Coordinator, Reply};
 use caii_audit::{
-    AuditDrawn, AuditDrawnMore, AuditOutcome, AuditedItem, ClaimRef, ClaimVoided, DeviceConvicted, Event, Logged,
-    PoolOpened,
+    AuditDrawn, AuditDrawnMore, AuditOutcome, AuditedItem, ClaimRef, DeviceConvicted, Event, Logged, PoolOpened,
 };
 use caii_ledger::events::{self, Forfeiture};
 use caii_ledger::{Entry, GrantKey, LedgerAccount, Refusal as LedgerRefusal};
@@ -321,7 +320,7 @@ impl Draft<'_> {
     /// A claim that was accepted does not count. It was not paid.
     pub(crate) fn void_claim(&mut self, task: TaskId, reason: VoidReason) {
         if let Some(Claimed { claim, .. }) = self.claimed(task) {
-            self.log(Logged::ClaimVoided(ClaimVoided { claim, reason, at: self.now() }));
+            self.log(Logged::ClaimVoided { claim, reason, at: self.now() });
         }
     }
 

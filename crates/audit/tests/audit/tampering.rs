@@ -74,7 +74,7 @@ pub(crate) fn found(events: &Events, finding: Finding) -> usize {
 
 /// The first claim that was voided for this reason.
 pub(crate) fn voided(events: &Events, why: VoidReason) -> usize {
-    let is = |event: &Event| matches!(&event.logged, Logged::ClaimVoided(voided) if voided.reason == why);
+    let is = |event: &Event| matches!(&event.logged, Logged::ClaimVoided { reason, .. } if *reason == why);
     events.iter().position(is).expect("there is one")
 }
 
