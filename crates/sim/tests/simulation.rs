@@ -1,6 +1,7 @@
 //! Seeds, determinism, and the checkers' own test: known defects must be found.
 
-use caii_sim::{Character, JobPlan, Mutation, Outcome, Plan, Rates, run};
+use caii_model::Verification;
+use caii_sim::{Character, JobPlan, Liar, Mutation, Outcome, Plan, Rates, run};
 
 /// Plays a plan; if something does not hold, plays it again with a trace and shows its end.
 fn check(plan: &Plan) -> Outcome {
@@ -54,6 +55,33 @@ fn what_seeds_found_stays_away() {
         2_902,
     ];
     found.into_iter().for_each(|seed| drop(check(&Plan::from_seed(seed))));
+}
+
+/// A job that is audited, by three honest devices and one that lies, with the coordinator's process dying once at each of
+/// its commits, before and after it is durable: every time all is paid once and the log is in order.
+#[test]
+fn a_death_at_any_commit_pays_once() {
+    let liar = Character::Lies(Liar { per_mille: 300, colludes: false });
+    let plan = |seed, verification, dies_at_commit| Plan {
+        devices: vec![Character::Honest, Character::Honest, Character::Honest, liar],
+        owners: 4,
+        jobs: vec![JobPlan { verification, ..JobPlan::new(0, 8) }],
+        patience: 7_200_000,
+        dies_at_commit,
+        ..Plan::calm(seed)
+    };
+    for (seed, verification) in [(1, Verification::Audit { depth: 6 }), (2, Verification::Quorum { results: 2 })] {
+        let undisturbed = check(&plan(seed, verification, None)).stats;
+        assert!(undisturbed.entries > 40, "{undisturbed:?}");
+        let mut deaths = 0;
+        // The first eight found the pool.
+        for commit in 9..=undisturbed.commits {
+            for after in [false, true] {
+                deaths += check(&plan(seed, verification, Some((commit, after)))).stats.crashes;
+            }
+        }
+        assert!(deaths + 8 >= undisturbed.commits, "{deaths} deaths in {} commits", undisturbed.commits);
+    }
 }
 
 #[test]
