@@ -114,8 +114,22 @@ impl Draft<'_> {
             self.log(Logged::TariffEnacted { tariff, at });
             let devices: Vec<Device> = self.catalog().devices.values().cloned().collect();
             devices.into_iter().for_each(|device| self.log_device(&device));
+            self.reserve_what_is_open();
         }
         self.reply(Ok(Reply::Done));
+    }
+
+    /// Jobs of a pool that kept no books until now go on at what they may cost from here.
+    fn reserve_what_is_open(&mut self) {
+        let open = self.catalog().jobs.values().filter(|job| job.ending.is_none());
+        let open = open.filter_map(|job| Some((job.id, job.spec.clone(), job.work.as_ref()?.prepared.clone())));
+        for (id, spec, prepared) in open.collect::<Vec<_>>() {
+            if let Err(refusal) = self.reserve(id, &spec, &prepared) {
+                let (code, message) = (refusal.code().to_owned(), refusal.to_string());
+                let error = InputError { code, message, line: None, param: None };
+                self.begin_ending(id, Ending::Failed { errors: vec![error] });
+            }
+        }
     }
 
     pub(crate) fn log_device(&mut self, device: &Device) {
@@ -222,7 +236,9 @@ impl Draft<'_> {
         let verification = self.coordinator().verification(&job.spec);
         let work = job.work.as_ref().expect("a job with results is prepared");
         let books = &self.catalog().books;
-        let tariff = books.tariff_at(work.prepared_at).expect("the log begins with a tariff").clone();
+        let opened = books.opened.as_ref().map_or(work.prepared_at, |opened| opened.at);
+        let reserved = work.prepared_at.max(opened);
+        let tariff = books.tariff_at(reserved).expect("the log begins with a tariff").clone();
         let account = books.account(device);
         let record = TrackRecord::new(account.accepted, account.decided).expect("no more are accepted than decided");
         let audit = work.checks.audits.get(&task.index).map(|state| &state.audit.subject);
