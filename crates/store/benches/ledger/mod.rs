@@ -105,7 +105,7 @@ impl Bookkeeper {
             audit_fuel,
             record,
             energy: claim.energy,
-            probation: device.0[7] % 10 == 0,
+            probation: device.0[7].is_multiple_of(10),
         };
         let settlement = settle(&tariff(), &facts, VerificationPolicy::Audit).expect("it fits");
         let mut claim_signature = [0; 64];
