@@ -52,6 +52,11 @@ fn report() -> TaskReport {
     }
 }
 
+fn claim() -> SignedClaim {
+    let energy = Energy { used: Millijoules(12_345), method: EnergyMethod::Rapl };
+    SignedClaim { sequence: 41, energy, signature: [7; 64] }
+}
+
 fn failure() -> AttemptFailure {
     AttemptFailure { kind: AttemptFailureKind::RunnerDied, detail: "killed".into() }
 }
@@ -106,10 +111,11 @@ fn wire() -> Vec<Seed> {
         wait: Millis(5_000),
         holding: vec![lease()],
         reports: vec![
-            Report { lease: lease(), outcome: Ok(report()) },
-            Report { lease: lease(), outcome: Err(failure()) },
+            Report { lease: lease(), outcome: Ok(report()), claim: Some(claim()) },
+            Report { lease: lease(), outcome: Err(failure()), claim: None },
         ],
         ready: vec![Digest([6; 32])],
+        challenge: 11,
     };
     let body = caii_wire::encode_exchange_request(&request, &attachments());
     let small =
@@ -123,9 +129,15 @@ fn wire() -> Vec<Seed> {
         sequence: 7,
         now: Timestamp(1_700_000_000_000),
         leases: vec![lease()],
-        acks: vec![(LeaseId([1; 8]), Ok(())), (LeaseId([2; 8]), Err(Refusal::TaskSettled))],
+        acks: vec![
+            (LeaseId([1; 8]), Ok(())),
+            (LeaseId([2; 8]), Err(Refusal::TaskSettled)),
+            (LeaseId([4; 8]), Err(Refusal::ClaimSequence { expected: 42 })),
+        ],
         dropped: vec![LeaseId([3; 8])],
         governance: 7,
+        claims: 41,
+        challenge: 12,
     };
     let refusal = caii_wire::encode_refusal(&Refusal::BootChanged(BootId([1; 16])));
     let enrol =

@@ -173,6 +173,10 @@ def read_logged(data):
     elif kind == "caiipay1":
         fields = {"run": r.u(8), "currency": r.take(3), "rate": r.u(8), "xml": r.take(32), "csv": r.take(32),
                   "at": r.u(8), "payments": r.list(lambda: (r.name(), r.u(8)))}
+    elif kind == "caiivoi1":
+        fields = {"claim": (r.take(8), r.u(8)), "reason": r.u(1), "at": r.u(8)}
+        if not 1 <= fields["reason"] <= 10:
+            raise Malformed("reason")
     else:
         raise Malformed(kind)
     r.end()
@@ -252,7 +256,9 @@ class Audit:
         self.last, self.limit = 0, 0
         self.devices, self.tariffs, self.certified, self.claims = {}, [], {}, {}
         self.tasks, self.balances, self.purposes, self.jobs = {}, {}, set(), {}
-        self.secrets, self.current, self.drawn, self.pending, self.evidence = {}, 0, {}, {}, {}
+        self.secrets, self.current, self.drawn, self.survived, self.depths = {}, 0, {}, {}, {}
+        # Of each job: drawn items and the devices that gave their outcomes so far; claims that are neither paid nor void.
+        self.pending, self.waiting, self.evidence = {}, {}, {}
         self.runs, self.requests, self.totals = {}, {}, {}
         self.missing_receipts = 0
 
@@ -325,7 +331,7 @@ class Audit:
         device = sha256(f["key"])[:8]
         if not self.bad("devices", index, device in self.devices):
             self.devices[device] = {"key": f["key"], "owner": f["owner"], "next": 1, "accepted": 0, "convicted": False,
-                                    "released": 0}
+                                    "held": 0, "paid_for_void": 0, "releases": 0, "released": 0}
 
     def caiicrt1(self, index, f, beside):
         if self.bad("certificates", index, sha256(beside) != f["envelope"]):
@@ -355,8 +361,8 @@ class Audit:
             self.missing_receipts += gap
         elif self.bad("sequences", index, gap != 0) and gap < 0:
             return
-        known = {**f, **claim, "index_in_log": index, "task": (claim["job"], claim["index"]), "ok": False, "drawn": None,
-                 "paid": False, "voided": False}
+        known = {**f, **claim, "index_in_log": index, "task": (claim["job"], claim["index"]), "ok": False, "settled": None, "drawn": None,
+                 "paid": None, "voided": False, "wrong": False, "audited": False, "lied": False}
         self.claims[claim["device"], claim["sequence"]] = known
         if f["verdict"] == 1:
             self.accepted(index, known, device)
@@ -364,14 +370,21 @@ class Audit:
         device["accepted"] += known["ok"]
 
     def accepted(self, index, f, device):
+        f["ok"], f["own"] = True, f["fuel"] > f["audit_fuel"]
+        if f["policy"] == "audit" and f["own"]:
+            secret = self.secrets.get(self.current)
+            if secret and not secret["revealed"]:
+                secret["awaiting"][f["device"], f["sequence"]] = index
+            else:
+                self.lacks("draws", index, [7])
         self.bad("convictions", index, device["convicted"])
         holds = any(issued <= f["at"] < expires for issued, expires in self.certified.get(f["workload"], []))
         if self.pool["charter"] and not holds:
             self.lacks("certificates", index, [4])
         claims = self.tasks.setdefault(f["task"], [])
-        same = any(other["device"] == f["device"] for other in claims)
         claims.append(f)
-        self.bad("once", index, same or len(claims) > (f["copies"] if f["policy"] == "quorum" else 1))
+        if len(claims) > 1:
+            self.lacks("once", index, [6, 14])
         times = [f["at"], self.jobs.get(f["job"], {}).get("at", f["at"])]
         in_force = [tariff and tariff[0] for tariff in map(self.tariff_at, times)]
         if f["tariff"] not in in_force:
@@ -389,13 +402,8 @@ class Audit:
         record = device["accepted"] <= f["accepted"] <= device["accepted"] + more and f["decided"] <= device["next"] - 1 + more
         right = f["reward"] == [compute, reliability, energy, held] and f["charge"] == price[3] and record
         self.bad("rewards", index, not right)
-        f["ok"] = True
-        if f["policy"] == "audit" and work["fuel"] > 0:
-            secret = self.secrets.get(self.current)
-            if secret and not secret["revealed"]:
-                secret["awaiting"][f["device"], f["sequence"]] = index
-            else:
-                self.lacks("draws", index, [7])
+        if price[3] > 0 or f["settled"][0][3] > 0:
+            self.waiting.setdefault(f["job"], []).append(f)
 
     def caiient1(self, index, f, _):
         purpose = f["purpose"]
@@ -406,7 +414,7 @@ class Audit:
         if expected is None:
             self.lacks("entries", index, kinds)
         elif f["postings"] != [posting for posting in expected if posting[2] != 0]:
-            self.lacks("entries", index, [5] if purpose[0] in (7, 8) else [])
+            self.lacks("entries", index, [2, 5, 6] if purpose[0] in (4, 7, 8) else [])
         change = {}
         for debit, credit, amount, kind in f["postings"]:
             self.bad("entries", index, amount <= 0 or debit == credit)
@@ -442,6 +450,8 @@ class Audit:
             claim = next((c for c in self.tasks.get(purpose[1], []) if c["device"] == purpose[2] and c["ok"]), None)
             if claim is None:
                 return None, [5]
+            if not claim["settled"]:
+                return None, [2]
             (_, _, _, total, held), (_, _, _, own, _), (work, surcharge, fee, _) = claim["settled"]
             owner, escrow = claim["owner"], ("escrow", claim["job"])
             member, back = ("member", owner), ("held", owner)
@@ -456,6 +466,8 @@ class Audit:
                         (verification, back, audits_held, "audit-holdback")], []
             if not self.devices[purpose[2]]["convicted"]:
                 return None, [12]
+            if claim["paid"] is None:
+                return None, [6]
             job = self.jobs.get(claim["job"])
             to = first[1] if job and first[1] in (escrow, job["requester"]) and not (job["returned"] and first[1] == escrow) else None
             return [(("verification",), to, work, "refund"), (("verification",), to, surcharge, "refund"),
@@ -464,14 +476,13 @@ class Audit:
             device = self.devices.get(purpose[1])
             if device is None or device["convicted"] != (code == 8):
                 return None, [12] if code == 8 else []
-            mine = [c for (d, s), c in self.claims.items() if d == purpose[1] and s <= purpose[2] and c["ok"]]
-            held = sum(c["settled"][0][4] for c in mine if c["sequence"] > device["released"])
+            if purpose[2] < device["released"]:
+                return None, []
+            held = device["held"]
             member, back = ("member", device["owner"]), ("held", device["owner"])
             if code == 7:
                 return [(back, member, held, "release")], []
-            paid = sum(c["settled"][0][3] - (c["settled"][0][4] if c["sequence"] > device["released"] else 0)
-                       for c in mine if c["voided"])
-            clawed = max(0, min(paid, self.balances.get(member, 0)))
+            clawed = max(0, min(device["paid_for_void"], self.balances.get(member, 0)))
             return [(back, ("verification",), held, "forfeit"), (member, ("verification",), clawed, "clawback")], []
         if code == 9:
             device, tariff = self.devices.get(purpose[1]), self.tariff_at(f["at"])
@@ -497,20 +508,78 @@ class Audit:
                 self.jobs[purpose[1]]["returned"] = True
             if self.balances.get(("escrow", purpose[1])):
                 self.lacks("balances", index, [6])
-            left = self.pending.pop(purpose[1], set())
-            if any(not self.devices[device]["convicted"] for device, _, _ in left):
-                self.lacks("outcomes", index, [11])
+            if self.pending.pop(purpose[1], {}):
+                self.lacks("outcomes", index, [11, 14])
+            for claim in self.waiting.pop(purpose[1], []):
+                self.lacks("finality", claim["index_in_log"], [6, 14])
         elif code in (5, 6):
-            for claim in [c for c in self.tasks.get(purpose[1], []) if c["device"] == purpose[2]]:
-                claim["paid" if code == 5 else "voided"] = True
-                if code == 6:
+            claims = [c for c in self.tasks.get(purpose[1], []) if c["device"] == purpose[2]][:1]
+            for claim in claims:
+                device, total, held = self.devices[purpose[2]], 0, 0
+                if claim["settled"]:
+                    _, _, _, total, held = claim["settled"][0]
+                if code == 5:
+                    self.bad("convictions", index, device["convicted"])
+                    if not self.final(claim):
+                        self.lacks("finality", index, [5, 9, 10, 11])
+                    claim["paid"] = device["releases"]
+                    device["held"] += held
+                else:
+                    if claim["paid"] is not None:
+                        device["paid_for_void"] += total - (held if claim["paid"] == device["releases"] else 0)
+                    claim["voided"] = True
                     self.tasks[purpose[1]].remove(claim)
+                self.stop_waiting(claim)
         elif code in (7, 8) and purpose[1] in self.devices:
-            self.devices[purpose[1]]["released"] = max(self.devices[purpose[1]]["released"], purpose[2])
+            device = self.devices[purpose[1]]
+            device["held"], device["released"] = 0, max(device["released"], purpose[2])
+            if code == 7:
+                device["releases"] += 1
+            else:
+                device["paid_for_void"] = 0
         elif code == 10:
             self.requests[purpose[1]] = purpose[2]
         elif code == 11:
             self.runs.get(purpose[1], {}).pop(purpose[2], None)
+
+    def stop_waiting(self, claim):
+        self.waiting[claim["job"]] = [c for c in self.waiting.get(claim["job"], []) if c is not claim]
+
+    def final(self, claim):
+        """Whether the claim may be paid, by what is logged so far."""
+        drawn = claim["drawn"]
+        if claim["wrong"] or claim["lied"]:
+            return False
+        if claim["policy"] == "quorum":
+            return claim["agreements"] == claim["items"] * (claim["copies"] - 1) if drawn is not None else claim["audited"]
+        if not claim["own"]:
+            return claim["audited"]
+        if drawn is None:
+            return claim["policy"] == "spot"
+        enough = claim["mark"] + claim["depth"] if claim["depth"] else 0
+        since = self.survived.get((claim["device"], claim["workload"]), 0) >= enough
+        return claim["survived"] == len(drawn) and (since or len(drawn) == claim["items"])
+
+    def caiivoi1(self, index, f, _):
+        claim = self.claims.get(f["claim"])
+        if claim is None or not claim["ok"]:
+            return self.lacks("finality", index, [5])
+        if self.bad("finality", index, claim["voided"] or claim["paid"] is not None):
+            return
+        # 6 and 8 say that the device is guilty; the rest, 7 without a conviction too, is the pool's word.
+        if f["reason"] in (6, 8) and not self.devices[claim["device"]]["convicted"]:
+            self.lacks("convictions", index, [12])
+        pending = self.pending.get(claim["job"], {})
+        mine = [key for key in pending if key[:2] == f["claim"]]
+        open_items = [key for key in mine if not pending[key]]
+        for key in mine:
+            del pending[key]
+        if open_items:
+            self.drawn[claim["device"], claim["workload"]] -= len(open_items)
+            self.lacks("outcomes", index, [11])
+        claim["voided"] = True
+        self.tasks[claim["task"]].remove(claim)
+        self.stop_waiting(claim)
 
     def caiisec1(self, index, f, _):
         self.bad("secrets", index, f["period"] != self.current + 1)
@@ -535,7 +604,7 @@ class Audit:
     def count(self, index, device, workload, before, more):
         known = self.drawn.get((device, workload), 0)
         if before != known:
-            self.lacks("draws", index, [9, 10, 11])
+            self.lacks("draws", index, [5, 9, 10, 11])
         self.drawn[device, workload] = max(before, known) + more
 
     def keep(self, index, period, follows, claim):
@@ -548,14 +617,16 @@ class Audit:
 
     def caiidrw1(self, index, f, _):
         claim = self.claims.get(f["claim"])
-        if claim is None or not claim["ok"] or claim["drawn"] is not None:
+        if claim is None or not open_claim(claim) or claim["drawn"] is not None:
             return self.lacks("draws", index, [5])
         items = f["items"]
         if self.bad("draws", index, items != sorted(set(items)) or any(item >= claim["items"] for item in items)):
             return
         self.count(index, claim["device"], claim["workload"], f["before"], len(items))
-        claim["drawn"] = set(items)
-        self.pending.setdefault(claim["job"], set()).update((*f["claim"], item) for item in items)
+        depth = self.depths.setdefault(claim["job"], f["depth"])
+        self.bad("draws", index, f["depth"] != depth or (claim["policy"] == "audit" and depth == 0))
+        claim.update(drawn=set(items), mark=f["before"], depth=f["depth"], survived=0, agreements=0)
+        self.pending.setdefault(claim["job"], {}).update({(*f["claim"], item): [] for item in items})
         if claim["policy"] == "quorum":
             self.bad("draws", index, len(items) != claim["items"])
             return
@@ -563,51 +634,78 @@ class Audit:
 
     def caiidrm1(self, index, f, _):
         claims = [self.claims.get((f["device"], sequence)) for sequence in f["open"]]
-        if not claims or any(claim is None or claim["job"] != f["job"] for claim in claims):
-            return self.lacks("draws", index, [5])
-        undrawn = [(c["sequence"], item) for c in claims for item in range(c["items"]) if item not in (c["drawn"] or ())]
-        if self.bad("draws", index, not set(f["items"]) <= set(undrawn)):
+        fits = lambda claim: claim and claim["job"] == f["job"] and open_claim(claim) and claim["drawn"] is not None
+        known = list(filter(fits, claims))
+        unknown = set(f["open"]) - {claim["sequence"] for claim in known}
+        if unknown:
+            self.lacks("draws", index, [5, 9])
+        undrawn = [(c["sequence"], item) for c in known for item in range(c["items"]) if item not in c["drawn"]]
+        there = set(undrawn)
+        if self.bad("draws", index, not claims or any(i not in there and i[0] not in unknown for i in f["items"])):
             return
-        self.count(index, f["device"], claims[0]["workload"], f["before"], len(f["items"]))
-        for sequence, item in f["items"]:
-            claim = self.claims[f["device"], sequence]
-            claim["drawn"] = (claim["drawn"] or set()) | {item}
-            self.pending.setdefault(f["job"], set()).add((f["device"], sequence, item))
+        if known:
+            self.count(index, f["device"], known[0]["workload"], f["before"], len(f["items"]))
+        for sequence, item in (drawn for drawn in f["items"] if drawn[0] not in unknown):
+            self.claims[f["device"], sequence]["drawn"].add(item)
+            self.pending.setdefault(f["job"], {})[f["device"], sequence, item] = []
 
         def follows(secret):
             data = b"caii audit more 1" + secret + struct.pack("<Q", f["job"]) + f["device"] + struct.pack("<Q", f["before"])
             places = subset(sha256(data), len(undrawn), len(f["items"]))
             return [undrawn[place] for place in places] == f["items"]
 
-        self.keep(index, f["period"], follows, None)
+        if not unknown:
+            self.keep(index, f["period"], follows, None)
 
     def caiiout1(self, index, f, _):
         auditor, of = f["auditor"], f["of"]
+        by = self.claims.get(auditor) if auditor[1] != 0 else None
+        owner = lambda device: self.devices.get(device, {}).get("owner")
         if auditor[1] != 0:
             first = self.claims.get((of, f["items"][0][0])) if f["items"] else None
             spot = first is not None and first["policy"] == "spot"
-            if auditor not in self.claims:
-                return self.lacks("outcomes", index, [5])
-            owners = [self.devices.get(device, {}).get("owner") for device in (auditor[0], of)]
-            if self.bad("outcomes", index, auditor[0] == of or (owners[0] == owners[1] and not spot)):
+            if by is None or not by["ok"]:
+                self.lacks("outcomes", index, [5])
+            if self.bad("outcomes", index, auditor[0] == of or (owner(auditor[0]) == owner(of) and not spot)):
                 return
+            if by:
+                by["audited"] = True
+                by["lied"] |= any(finding in (4, 5) for _, _, finding in f["items"])
         for sequence, item, finding in f["items"]:
             claim = self.claims.get((of, sequence))
-            pending = self.pending.get(claim["job"], set()) if claim else set()
-            if (of, sequence, item) not in pending:
+            pending = self.pending.get(claim["job"], {}) if claim else {}
+            before = pending.get((of, sequence, item))
+            if before is None:
                 self.lacks("outcomes", index, [5, 9, 10])
                 continue
-            pending.remove((of, sequence, item))
-            if finding == 3:
+            # In a quorum every copy gives an outcome, each by another owner's device.
+            same_owner = auditor[1] != 0 and any(other and owner(other) == owner(auditor[0]) for other in before)
+            if self.bad("outcomes", index, same_owner):
+                continue
+            first = not before
+            before.append(auditor[0] if auditor[1] != 0 else None)
+            if finding == 3 or len(before) >= (claim["copies"] - 1 if claim["policy"] == "quorum" else 1):
+                del pending[of, sequence, item]
+            if self.bad("outcomes", index, finding in (4, 5) and auditor[1] == 0):
+                continue
+            if finding in (1, 4):
+                standing = of, claim["workload"]
+                self.survived[standing] = self.survived.get(standing, 0) + first
+                claim["survived"] += first
+                claim["agreements"] += 1
+            if finding == 3 and first:
                 self.drawn[of, claim["workload"]] -= 1
-            if finding in (2, 4):
-                who = of if finding == 2 else auditor[0]
-                self.evidence[(of, sequence), item, who] = index, finding == 4
+                claim["drawn"].discard(item)
+            if finding in (2, 5):
+                claim["wrong"] = True
+                self.evidence[(of, sequence), item, of] = index, False, (of, sequence)
+            if finding in (4, 5):
+                self.evidence[(of, sequence), item, auditor[0]] = index, True, auditor
 
     def caiicnv1(self, index, f, _):
         shown = self.evidence.get((f["evidence"], f["item"], f["device"]))
         if shown is None or shown[1] != bool(f["as_auditor"]):
-            self.lacks("convictions", index, [11])
+            self.lacks("convictions", index, [5, 9, 10, 11])
         if f["device"] in self.devices:
             self.bad("convictions", index, self.devices[f["device"]]["convicted"])
             self.devices[f["device"]]["convicted"] = True
@@ -625,17 +723,23 @@ class Audit:
         self.runs[f["run"]] = open_run
 
     def finish(self):
-        for claim in self.claims.values():
-            if claim["ok"] and not claim["paid"] and claim["charge"] > 0:
-                self.lacks("entries", claim["index_in_log"], [6])
-        for ((device, sequence), item, who), (index, as_auditor) in self.evidence.items():
-            claim = self.claims[device, sequence]
+        for job, claims in self.waiting.items():
+            returned = job in self.jobs and self.jobs[job]["returned"]
+            for claim in claims:
+                unpayable = claim["settled"][2][3] > 0 and self.balances.get(("escrow", job), 0) == 0
+                if returned or unpayable or self.devices[claim["device"]]["convicted"]:
+                    self.lacks("finality", claim["index_in_log"], [6, 14])
+        for (_, _, who), (index, _, claim) in self.evidence.items():
             if not self.devices.get(who, {}).get("convicted"):
                 self.lacks("convictions", index, [12])
-            elif claim["paid"] and not claim["voided"] and not as_auditor:
-                self.lacks("convictions", index, [6])
+            elif claim in self.claims and not self.claims[claim]["voided"]:
+                self.lacks("convictions", index, [6, 14])
         if sum(self.balances.values()) != 0 and 6 not in self.erased:
             self.wrong["trial-balance"] = None
+
+
+def open_claim(claim):
+    return claim["ok"] and claim["paid"] is None and not claim["voided"]
 
 
 def ms(text):

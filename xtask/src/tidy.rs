@@ -32,7 +32,20 @@ const PURE: [(&str, &[&str]); 11] = [
         ],
     ),
     ("agent", &["caii-model"]),
-    ("sim", &["caii-model", "caii-trust", "caii-coordinator", "caii-agent", "caii-store", "caii-verify"]),
+    (
+        "sim",
+        &[
+            "caii-model",
+            "caii-trust",
+            "caii-coordinator",
+            "caii-agent",
+            "caii-audit",
+            "caii-ledger",
+            "caii-store",
+            "caii-tlog",
+            "caii-verify",
+        ],
+    ),
 ];
 
 const LINES_MAX: usize = 900;

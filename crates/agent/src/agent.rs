@@ -1,13 +1,13 @@
 //! The state machine itself: one `step`, which takes an input and then does whatever has become possible.
 
 use crate::link::{Link, Verdict, backoff};
-use crate::work::{Held, Leases, Stage};
-use crate::{Action, Config, Context, ExitReason, Input, Totals};
+use crate::work::{Done, Finished, Held, Leases, Stage};
+use crate::{Action, Claims, Config, Context, ExitReason, Input, Totals};
 use caii_model::{
-    AttemptFailure, AttemptFailureKind, DeviceId, Digest, ExchangeReply, ExchangeRequest, LeaseId, Millis, Report,
-    SessionId, SignedLease, TaskReport, Timestamp,
+    AttemptFailure, AttemptFailureKind, DeviceId, Digest, ExchangeReply, ExchangeRequest, LeaseId, Millis, Refusal,
+    Report, SessionId, SignedClaim, SignedLease, Timestamp,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Reports in one request. The others follow in the next one.
 pub(crate) const REPORTS_MAX: usize = 64;
@@ -75,6 +75,18 @@ impl Agent {
         }
     }
 
+    /// The same, with what an earlier process of it knew of its claims.
+    #[must_use]
+    pub fn knowing(mut self, claims: Claims) -> Self {
+        self.link.know(claims);
+        self
+    }
+
+    /// What it knows of its claims, for the shell to keep.
+    pub fn claims(&self) -> Claims {
+        self.link.known()
+    }
+
     /// Takes an input and says what to do, in order. Inputs about things that are not under way any more are ignored;
     /// after [`Action::Exit`] nothing follows.
     pub fn step(&mut self, context: Context, input: Input) -> Vec<Action> {
@@ -126,17 +138,18 @@ impl Agent {
                     self.fail(context, id, failure, &mut actions);
                 }
             }
-            Input::TaskFinished(id, report) => self.finished(now, id, report, &mut actions),
+            Input::TaskFinished(id, report, energy) => {
+                self.finished(now, id, Finished { report, energy }, &mut actions);
+            }
             Input::TaskFailed(id, failure) => {
                 if self.leases.get(id).is_some_and(|held| matches!(held.stage, Stage::Running)) {
                     self.fail(context, id, failure, &mut actions);
                 }
             }
             Input::ResultStored(id) => {
-                if let Some(held) = self.leases.get_mut(id)
-                    && let Stage::Storing { report, .. } = held.stage
-                {
-                    (held.stage, held.since) = (Stage::Done { outcome: Ok(report) }, now);
+                if let Some(Held { stage: Stage::Storing { finished, .. }, .. }) = self.leases.get(id) {
+                    let finished = *finished;
+                    self.leases.done(id, now, Ok(finished));
                 }
             }
             Input::ResultStoreFailed(id) => {
@@ -190,9 +203,11 @@ impl Agent {
         }
         for (id, verdict) in reply.acks {
             if let Some(held) = self.leases.get(id)
-                && let Stage::Done { outcome } = &held.stage
+                && let Stage::Done(Done { outcome, .. }) = &held.stage
             {
                 match (outcome, verdict) {
+                    // Its claim gets another number in the next request.
+                    (_, Err(Refusal::ClaimSequence { .. })) => continue,
                     (Ok(_), Ok(())) => self.totals.accepted += 1,
                     (Ok(_), Err(_)) => self.totals.refused += 1,
                     (Err(_), _) => {}
@@ -213,6 +228,12 @@ impl Agent {
     }
 
     fn drop_lease(&mut self, id: LeaseId, actions: &mut Vec<Action>) {
+        // Whether a claim that was numbered is decided is not known before there is an answer to it: without it those
+        // that follow would get its number.
+        let numbered = |held: &Held| matches!(held.stage, Stage::Done(Done { claim: Some(_), .. }));
+        if self.leases.get(id).is_some_and(numbered) {
+            return;
+        }
         let Some(held) = self.leases.remove(id) else { return };
         self.totals.dropped += 1;
         free(&held, actions);
@@ -236,26 +257,23 @@ impl Agent {
         } else {
             None
         };
-        let stage = match refusal {
-            None => Stage::Fetching,
-            Some(failure) => Stage::Done { outcome: Err(failure) },
-        };
-        let fetch = matches!(stage, Stage::Fetching);
-        if !self.leases.insert(Held { signed, deadline, stage, since: now }) {
+        if !self.leases.insert(Held { signed, deadline, stage: Stage::Fetching, since: now }) {
             return;
         }
-        if fetch {
-            actions.push(Action::FetchInput(lease));
-        } else {
-            self.totals.failed += 1;
+        match refusal {
+            None => actions.push(Action::FetchInput(lease)),
+            Some(failure) => {
+                self.leases.done(lease.id, now, Err(failure));
+                self.totals.failed += 1;
+            }
         }
     }
 
-    fn finished(&mut self, now: Timestamp, id: LeaseId, report: TaskReport, actions: &mut Vec<Action>) {
+    fn finished(&mut self, now: Timestamp, id: LeaseId, finished: Finished, actions: &mut Vec<Action>) {
         if let Some(held) = self.leases.get_mut(id)
             && matches!(held.stage, Stage::Running)
         {
-            (held.stage, held.since) = (Stage::Storing { report, failures: 0, retry_at: None }, now);
+            (held.stage, held.since) = (Stage::Storing { finished, failures: 0, retry_at: None }, now);
             actions.push(Action::Upload(held.signed.lease));
             self.totals.finished += 1;
             (self.ailments, self.ailment) = (0, None);
@@ -306,8 +324,10 @@ impl Agent {
     /// Notes an attempt that failed by itself and draws the device's own conclusion from it.
     fn fail(&mut self, context: Context, id: LeaseId, failure: AttemptFailure, actions: &mut Vec<Action>) {
         let failure = bounded(failure);
-        let Some(held) = self.leases.get_mut(id) else { return };
-        (held.stage, held.since) = (Stage::Done { outcome: Err(failure.clone()) }, context.now);
+        if self.leases.get(id).is_none() {
+            return;
+        }
+        self.leases.done(id, context.now, Err(failure.clone()));
         actions.push(Action::Release(id));
         self.totals.failed += 1;
         self.ail(context, failure);
@@ -315,9 +335,9 @@ impl Agent {
 
     /// Ends an attempt that might have gone on.
     fn end(&mut self, now: Timestamp, id: LeaseId, failure: AttemptFailure, actions: &mut Vec<Action>) {
-        let Some(held) = self.leases.get_mut(id) else { return };
+        let Some(held) = self.leases.get(id) else { return };
         free(held, actions);
-        (held.stage, held.since) = (Stage::Done { outcome: Err(failure) }, now);
+        self.leases.done(id, now, Err(failure));
         self.totals.failed += 1;
     }
 
@@ -438,12 +458,13 @@ impl Agent {
 
     fn speak(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
         let slots_free = self.slots_free();
-        let reports = self.leases.reportable(REPORTS_MAX);
+        let order = self.leases.reportable(REPORTS_MAX);
+        let reports = order.iter().copied().collect();
         let ask = !self.leases.iter().any(|held| storing_until(held).is_some_and(|until| now < until));
         if !self.link.due(now, &self.config, &reports, slots_free, ask) {
             return;
         }
-        let heading = self.link.send(now, &self.config, reports.clone(), slots_free);
+        let heading = self.link.send(now, &self.config, reports, slots_free);
         actions.push(Action::Exchange(ExchangeRequest {
             device: self.device,
             boot: heading.boot,
@@ -456,19 +477,30 @@ impl Agent {
             slots: self.config.slots,
             wait: heading.wait,
             holding: self.leases.iter().map(|held| held.signed).collect(),
-            reports: self.reports(&reports),
+            reports: self.reports(order),
             ready: self.ready().take(READY_MAX).collect(),
+            challenge: self.link.challenge(),
         }));
     }
 
-    fn reports(&self, of: &BTreeSet<LeaseId>) -> Vec<Report> {
-        let report = |held: &Held| match &held.stage {
-            Stage::Done { outcome } if of.contains(&held.id()) => {
-                Some(Report { lease: held.signed, outcome: outcome.clone() })
-            }
-            _ => None,
+    /// The reports of these leases. Each result gets the next number, so that those that an earlier request had, which
+    /// come first, have the same again: as many as were acknowledged since, the pool has decided.
+    fn reports(&mut self, of: Vec<LeaseId>) -> Vec<Report> {
+        let mut last = self.link.claims();
+        let mut report = |id: LeaseId| {
+            let held = self.leases.get_mut(id)?;
+            let Stage::Done(done) = &mut held.stage else { return None };
+            let (outcome, claim) = match &done.outcome {
+                Ok(finished) => {
+                    last += 1;
+                    done.claim = Some(last);
+                    (Ok(finished.report), Some(SignedClaim::unsigned(last, finished.energy)))
+                }
+                Err(failure) => (Err(failure.clone()), None),
+            };
+            Some(Report { lease: held.signed, outcome, claim })
         };
-        self.leases.iter().filter_map(report).collect()
+        of.into_iter().filter_map(&mut report).collect()
     }
 
     pub(crate) fn ready(&self) -> impl Iterator<Item = Digest> {
@@ -514,7 +546,7 @@ fn storing_until(held: &Held) -> Option<Timestamp> {
 fn free(held: &Held, actions: &mut Vec<Action>) {
     let id = held.id();
     match held.stage {
-        Stage::Done { outcome: Err(_) } => {}
+        Stage::Done(Done { outcome: Err(_), .. }) => {}
         _ if held.under_way() => actions.push(Action::Abandon(id)),
         _ => actions.push(Action::Release(id)),
     }

@@ -1,7 +1,7 @@
 //! What goes into the agent's state machine and what comes out.
 
 use caii_model::{
-    AttemptFailure, Bytes, Digest, ExchangeReply, ExchangeRequest, Lease, LeaseId, MeterId, Millis, Refusal,
+    AttemptFailure, Bytes, Digest, Energy, ExchangeReply, ExchangeRequest, Lease, LeaseId, MeterId, Millis, Refusal,
     TaskReport, Timestamp,
 };
 
@@ -96,8 +96,8 @@ pub enum Input {
     InputReady(LeaseId),
     /// The lease's input could not be had.
     InputFailed(LeaseId, AttemptFailure),
-    /// The run ended and its result is in memory.
-    TaskFinished(LeaseId, TaskReport),
+    /// The run ended and its result is in memory; it took so much energy.
+    TaskFinished(LeaseId, TaskReport, Energy),
     /// The run came to nothing.
     TaskFailed(LeaseId, AttemptFailure),
     /// The coordinator's store has the result, or the shell will send it along with the report.
@@ -114,7 +114,7 @@ pub enum Input {
 /// [`Action::Abandon`] comes first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Send this request.
+    /// Send this request. Its claims are numbered, and not signed yet.
     Exchange(ExchangeRequest),
     /// Make the workload ready: fetch, verify, compile. One at a time.
     PrepareWorkload(Digest),

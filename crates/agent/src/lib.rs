@@ -6,6 +6,7 @@
 //!
 //! What always holds, whatever order inputs arrive in ([`Agent::violations`] checks what can be seen from inside):
 //! - A finished result is kept and said again until the coordinator acknowledges it or says that it is worth nothing.
+//! - Claims are numbered without a gap, and a result's has the same number until the coordinator acknowledges it.
 //! - A lease runs at most once and has one outcome.
 //! - At most `slots` runs at a time, `slots + prefetch` unfinished leases, one workload in preparation.
 //! - A request says that a reply is settled only when nothing from that reply can still arrive.
@@ -13,6 +14,7 @@
 //! There is no clock, no randomness and no IO here: time and entropy come in the [`Context`] of every step.
 
 mod agent;
+mod claims;
 mod io;
 mod link;
 mod view;
@@ -24,5 +26,6 @@ mod property_tests;
 mod tests;
 
 pub use agent::Agent;
+pub use claims::{Claims, Forgotten};
 pub use io::{Action, Config, Context, ExitReason, Input};
 pub use view::{LinkView, TaskStage, TaskView, Totals, View, WorkloadView};

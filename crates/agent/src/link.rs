@@ -1,6 +1,6 @@
 //! The conversation with the coordinator: what was sent, what may still come back, and when to speak next.
 
-use crate::Config;
+use crate::{Claims, Config};
 use caii_model::{BootId, ExchangeReply, LeaseId, Millis, Refusal, SessionId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +27,11 @@ pub(crate) struct Link {
     outstanding: BTreeMap<u64, Sent>,
     /// The largest sequence that was answered by a reply.
     answered: u64,
+    /// How many claims that reply said are decided.
+    claims: u64,
+    /// Its challenge.
+    challenge: u64,
+    known: Claims,
     failures: u32,
     corrections: u32,
     retry_at: Option<Timestamp>,
@@ -72,6 +77,9 @@ impl Link {
             sequence: 0,
             outstanding: BTreeMap::new(),
             answered: 0,
+            claims: 0,
+            challenge: 0,
+            known: Claims::default(),
             failures: 0,
             corrections: 0,
             retry_at: None,
@@ -82,6 +90,24 @@ impl Link {
 
     pub(crate) fn session(&self) -> Option<SessionId> {
         self.session
+    }
+
+    /// How many of the device's claims are decided, with all in requests up to the last one answered.
+    pub(crate) fn claims(&self) -> u64 {
+        self.claims
+    }
+
+    /// What the next request has to sign.
+    pub(crate) fn challenge(&self) -> u64 {
+        self.challenge
+    }
+
+    pub(crate) fn known(&self) -> Claims {
+        self.known
+    }
+
+    pub(crate) fn know(&mut self, claims: Claims) {
+        self.known = claims;
     }
 
     pub(crate) fn failures(&self) -> u32 {
@@ -170,13 +196,23 @@ impl Link {
         if sent.session.is_none() && self.session.is_none() && sent.boot == self.boot {
             (self.session, self.replaces) = (Some(reply.session), None);
         }
-        self.answered = self.answered.max(reply.sequence);
+        // A reply that was overtaken knows less.
+        if reply.sequence > self.answered {
+            (self.answered, self.claims, self.challenge) = (reply.sequence, reply.claims, reply.challenge);
+            self.known.heard(reply.claims);
+        }
         let settled = reply.acks.iter().map(|(id, _)| id).chain(&reply.dropped).copied().collect();
-        if sent.reports.is_subset(&settled) {
-            (self.failures, self.corrections, self.retry_at, self.trouble) = (0, 0, None, None);
-        } else {
-            // Saying it again at once to a coordinator that does not listen would go round without end.
+        let misnumbered = reply.acks.iter().find_map(|(_, verdict)| match verdict {
+            Err(refusal @ Refusal::ClaimSequence { .. }) => Some(refusal),
+            _ => None,
+        });
+        // Saying it again at once to a coordinator that does not listen would go round without end.
+        if !sent.reports.is_subset(&settled) {
             self.fail(now, entropy, config, "the coordinator did not acknowledge a report".to_owned());
+        } else if let Some(refusal) = misnumbered {
+            self.correct(now, entropy, config, refusal);
+        } else {
+            (self.failures, self.corrections, self.retry_at, self.trouble) = (0, 0, None, None);
         }
         true
     }

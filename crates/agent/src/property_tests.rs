@@ -12,11 +12,14 @@ const SLOTS: u32 = 2;
 struct World {
     agent: Agent,
     now: u64,
-    boot: u8,
-    session: Option<u8>,
-    sessions: u8,
+    pool: Pool,
     leases_issued: u16,
+    /// On their way to the coordinator.
     requests: BTreeMap<u64, ExchangeRequest>,
+    /// On their way back.
+    replies: BTreeMap<u64, ExchangeReply>,
+    /// On their way to the coordinator when the agent's process ended.
+    strays: Vec<ExchangeRequest>,
     sequence: u64,
     preparing: BTreeSet<Digest>,
     ready: BTreeSet<Digest>,
@@ -29,20 +32,104 @@ struct World {
     /// Finished results that no ack or drop has reached.
     finished: BTreeMap<LeaseId, TaskReport>,
     outcomes: BTreeMap<LeaseId, Result<TaskReport, AttemptFailure>>,
+    /// The numbers of claims, as requests had them last.
+    numbers: BTreeMap<LeaseId, u64>,
     settled: BTreeSet<LeaseId>,
     exited: bool,
 }
 
+/// What the coordinator knows.
+struct Pool {
+    boot: u8,
+    session: Option<u8>,
+    sessions: u8,
+    /// The largest sequence of this boot.
+    sequence: u64,
+    /// Whose claims are decided, in their order.
+    decided: Vec<LeaseId>,
+    /// What was answered to reports that are done with.
+    verdicts: BTreeMap<LeaseId, Result<(), Refusal>>,
+    /// Reports are not refused without deciding their claims, and nothing is ever forgotten.
+    strict: bool,
+}
+
+impl Pool {
+    fn restart(&mut self) {
+        (self.boot, self.session, self.sequence) = (self.boot.wrapping_add(1), None, 0);
+    }
+
+    /// An old copy takes its place.
+    fn restore(&mut self, kept: usize) {
+        self.restart();
+        for forgotten in self.decided.drain(kept.min(self.decided.len())..) {
+            self.verdicts.remove(&forgotten);
+        }
+    }
+
+    /// Whether a request is part of the conversation that is going on; it may begin it.
+    fn converse(&mut self, request: &ExchangeRequest) -> Result<SessionId, Refusal> {
+        let boot = BootId([self.boot; 16]);
+        if request.boot != Some(boot) {
+            return Err(Refusal::BootChanged(boot));
+        }
+        if request.sequence <= self.sequence {
+            return Err(Refusal::SequenceStale { last: self.sequence });
+        }
+        let known = self.session.map(|known| SessionId([known; 16]));
+        let session = match (request.session, known) {
+            (None, Some(known)) if request.replaces != Some(known) => return Err(Refusal::SessionHeld(known)),
+            (None, _) => {
+                self.sessions = self.sessions.wrapping_add(1);
+                self.session = Some(self.sessions);
+                SessionId([self.sessions; 16])
+            }
+            (Some(shown), Some(known)) if shown == known => known,
+            _ => return Err(Refusal::SessionUnknown),
+        };
+        self.sequence = request.sequence;
+        Ok(session)
+    }
+
+    /// Decides the claim of a report whose number is the next one.
+    fn take(&mut self, report: &Report, entropy: u64) -> Result<(), Refusal> {
+        let id = report.lease.lease.id;
+        let number = report.claim.map(|claim| claim.sequence);
+        if let Some(verdict) = self.verdicts.get(&id) {
+            if let Some(place) = self.decided.iter().position(|decided| *decided == id) {
+                assert_eq!(number, Some(place as u64 + 1), "{id} is said again with another number");
+            }
+            return verdict.clone();
+        }
+        let expected = self.decided.len() as u64 + 1;
+        let verdict = match number {
+            Some(number) if number > expected => {
+                assert!(!self.strict, "{id} is claim {number} and the next one is {expected}");
+                return Err(Refusal::ClaimSequence { expected });
+            }
+            Some(number) if number < expected => panic!("{id} has number {number}, which is another's"),
+            Some(_) if !self.strict && entropy % 11 == 5 => Err(Refusal::LeaseExpired(Timestamp(9))),
+            Some(_) => {
+                self.decided.push(id);
+                if entropy.is_multiple_of(3) { Err(Refusal::TaskSettled) } else { Ok(()) }
+            }
+            None => Ok(()),
+        };
+        self.verdicts.insert(id, verdict.clone());
+        verdict
+    }
+}
+
 impl World {
-    fn new() -> Self {
+    fn new(strict: bool) -> Self {
+        let verdicts = BTreeMap::new();
         Self {
             agent: Agent::new(Config::new(MeterId(Digest([9; 32])), SLOTS), DEVICE),
             now: 5_000,
-            boot: 1,
-            session: None,
-            sessions: 0,
+            pool: Pool { boot: 1, session: None, sessions: 0, sequence: 0, decided: vec![], verdicts, strict },
             leases_issued: 0,
             requests: BTreeMap::new(),
+            replies: BTreeMap::new(),
+            strays: vec![],
             sequence: 0,
             preparing: BTreeSet::new(),
             ready: BTreeSet::new(),
@@ -53,9 +140,26 @@ impl World {
             ran: BTreeSet::new(),
             finished: BTreeMap::new(),
             outcomes: BTreeMap::new(),
+            numbers: BTreeMap::new(),
             settled: BTreeSet::new(),
             exited: false,
         }
+    }
+
+    /// The agent's process ends and another one starts, which knows only what the shell kept.
+    fn restart_agent(&mut self) {
+        let claims = self.agent.claims();
+        self.agent = Agent::new(Config::new(MeterId(Digest([9; 32])), SLOTS), DEVICE).knowing(claims);
+        self.strays.extend(std::mem::take(&mut self.requests).into_values());
+        self.replies.clear();
+        self.sequence = 0;
+        self.preparing.clear();
+        self.ready.clear();
+        [&mut self.fetching, &mut self.running, &mut self.storing].into_iter().for_each(BTreeSet::clear);
+        self.taken.clear();
+        self.finished.clear();
+        self.settled.clear();
+        self.act(0, Input::Started);
     }
 
     fn act(&mut self, entropy: u64, input: Input) {
@@ -125,7 +229,17 @@ impl World {
             assert!(held.contains(id) || self.settled.contains(id), "{id} is finished and not held");
         }
         assert!(held.is_disjoint(&self.settled), "holds what is settled");
+        let claims: Vec<u64> = request.reports.iter().filter_map(|report| Some(report.claim?.sequence)).collect();
+        assert!(
+            claims.iter().zip(claims.first().copied().unwrap_or(0)..).all(|(found, due)| *found == due),
+            "{claims:?}"
+        );
         for report in &request.reports {
+            assert_eq!(report.claim.is_some(), report.outcome.is_ok());
+            if let Some(claim) = report.claim {
+                let before = self.numbers.insert(report.lease.lease.id, claim.sequence).unwrap_or(claim.sequence);
+                assert!(before >= claim.sequence && (before == claim.sequence || !self.pool.strict), "renumbered");
+            }
             let id = report.lease.lease.id;
             assert!(held.contains(&id), "reports what it does not hold");
             let before = self.outcomes.entry(id).or_insert(report.outcome.clone());
@@ -150,13 +264,15 @@ impl World {
         match event {
             0..=4 => self.answer(pick, entropy, false),
             5 => {
-                if let Some(sequence) = nth(self.requests.keys(), pick) {
+                let open: BTreeSet<u64> = self.requests.keys().chain(self.replies.keys()).copied().collect();
+                if let Some(sequence) = nth(open.iter(), pick) {
                     self.requests.remove(&sequence);
+                    self.replies.remove(&sequence);
                     self.act(entropy, Input::TransportFailed { sequence, reason: "cable".into() });
                 }
             }
-            6 => (self.boot, self.session) = (self.boot.wrapping_add(1), None),
-            7 => self.session = None,
+            6 => self.pool.restart(),
+            7 => self.pool.session = None,
             8..=10 => {
                 self.now += entropy % 10_000;
                 self.act(entropy, Input::Tick);
@@ -192,7 +308,7 @@ impl World {
                 if let Some(id) = take_nth(&mut self.running, pick) {
                     let report = report(entropy);
                     self.finished.insert(id, report);
-                    self.act(entropy, Input::TaskFinished(id, report));
+                    self.act(entropy, Input::TaskFinished(id, report, Energy::UNKNOWN));
                 }
             }
             23 => {
@@ -221,13 +337,28 @@ impl World {
             29 => {
                 let id = LeaseId((pick as u64 % 40).to_le_bytes());
                 if !self.running.contains(&id) && !self.fetching.contains(&id) && !self.storing.contains(&id) {
-                    self.act(entropy, Input::TaskFinished(id, report(entropy)));
+                    self.act(entropy, Input::TaskFinished(id, report(entropy), Energy::UNKNOWN));
                     self.act(entropy, Input::InputReady(id));
                     self.act(entropy, Input::ResultStored(id));
                     self.act(entropy, Input::TaskFailed(id, reason));
                 }
             }
             30 => self.answer(pick, entropy, true),
+            32..=33 => {
+                if let Some(sequence) = nth(self.replies.keys(), pick) {
+                    self.deliver(sequence, entropy);
+                }
+            }
+            34 => {
+                if let Some(stray) = (!self.strays.is_empty()).then(|| self.strays.remove(pick % self.strays.len()))
+                    && self.pool.converse(&stray).is_ok()
+                {
+                    stray.reports.iter().for_each(|report| drop(self.pool.take(report, entropy)));
+                }
+            }
+            35 if entropy.is_multiple_of(4) => self.restart_agent(),
+            35 if !self.pool.strict => self.pool.restore(pick % 8),
+            35 => {}
             _ => {
                 let refusal = Refusal::SequenceStale { last: self.sequence + entropy % 3 };
                 if let Some(sequence) = nth(self.requests.keys(), pick) {
@@ -238,47 +369,47 @@ impl World {
         }
     }
 
-    /// Answers one of the open requests as a coordinator would, or, if `odd`, with what it should not contain.
+    /// Answers one of the open requests as a coordinator would, or, if `odd`, with what it should not contain. The answer
+    /// may be on its way for a while.
     fn answer(&mut self, pick: usize, entropy: u64, odd: bool) {
         let Some(sequence) = nth(self.requests.keys(), pick) else { return };
         let request = self.requests.remove(&sequence).expect("it is there");
-        let boot = BootId([self.boot; 16]);
-        if request.boot != Some(boot) {
-            return self.act(entropy, Input::Refused { sequence, refusal: Refusal::BootChanged(boot) });
-        }
-        let known = self.session.map(|known| SessionId([known; 16]));
-        if let (None, Some(known)) = (request.session, known)
-            && request.replaces != Some(known)
-        {
-            return self.act(entropy, Input::Refused { sequence, refusal: Refusal::SessionHeld(known) });
-        }
-        let session = match (request.session, self.session) {
-            (None, _) => {
-                self.sessions = self.sessions.wrapping_add(1);
-                self.session = Some(self.sessions);
-                self.sessions
-            }
-            (Some(shown), Some(known)) if shown == SessionId([known; 16]) => known,
-            _ => return self.act(entropy, Input::Refused { sequence, refusal: Refusal::SessionUnknown }),
+        let session = match self.pool.converse(&request) {
+            Ok(session) => session,
+            Err(refusal) => return self.act(entropy, Input::Refused { sequence, refusal }),
         };
+        let mut acks = vec![];
+        for report in &request.reports {
+            acks.push((report.lease.lease.id, self.pool.take(report, entropy)));
+        }
         let mut dropped = vec![];
         if entropy.is_multiple_of(5) && !request.holding.is_empty() {
-            dropped.push(request.holding[pick % request.holding.len()].lease.id);
+            let id = request.holding[pick % request.holding.len()].lease.id;
+            dropped.extend((!acks.iter().any(|(reported, _)| *reported == id)).then_some(id));
         }
-        let reported = request.reports.iter().map(|report| report.lease.lease.id);
-        let acks: Vec<_> = reported
-            .filter(|id| !dropped.contains(id))
-            .map(|id| (id, if entropy.is_multiple_of(3) { Err(Refusal::TaskSettled) } else { Ok(()) }))
-            .collect();
-        self.settled.extend(acks.iter().map(|(id, _)| *id).chain(dropped.iter().copied()));
         let count = if odd { 6 } else { u64::from(request.slots_free).min(entropy % 4) };
         let mut leases: Vec<_> = (0..count).map(|place| self.lease(entropy >> place)).collect();
         if odd {
             leases.extend(request.holding.iter().copied());
             leases.extend(self.settled.iter().map(|id| Self::lease_of(*id, 0)));
         }
-        let session = SessionId([session; 16]);
-        let reply = ExchangeReply { session, sequence, now: Timestamp(77), leases, acks, dropped, governance: 0 };
+        let (now, claims) = (Timestamp(77), self.pool.decided.len() as u64);
+        let reply =
+            ExchangeReply { session, sequence, now, leases, acks, dropped, governance: 0, claims, challenge: 0 };
+        self.replies.insert(sequence, reply);
+        if entropy % 7 != 3 {
+            self.deliver(sequence, entropy);
+        }
+    }
+
+    fn deliver(&mut self, sequence: u64, entropy: u64) {
+        let reply = self.replies.remove(&sequence).expect("it is there");
+        let done = |(id, verdict): &(LeaseId, Result<(), Refusal>)| {
+            (!matches!(verdict, Err(Refusal::ClaimSequence { .. }))).then_some(*id)
+        };
+        self.settled.extend(reply.acks.iter().filter_map(done));
+        // Of what was said with a claim the agent waits for the answer to that.
+        self.settled.extend(reply.dropped.iter().filter(|id| !self.numbers.contains_key(id)));
         self.act(entropy, Input::Replied(reply));
     }
 
@@ -308,10 +439,13 @@ impl World {
             for event in [11, 15, 15, 15, 19, 19, 24, 24, 24] {
                 self.happen(event, 0, 1);
             }
+            while let Some((&sequence, _)) = self.replies.iter().next() {
+                self.deliver(sequence, 1);
+            }
             while let Some((&sequence, _)) = self.requests.iter().next() {
                 let request = &self.requests[&sequence];
-                if request.wait > Millis(0) && request.boot == Some(BootId([self.boot; 16])) && self.requests.len() == 1
-                {
+                let boot = Some(BootId([self.pool.boot; 16]));
+                if request.wait > Millis(0) && request.boot == boot && self.requests.len() == 1 {
                     break;
                 }
                 self.answer_without_work();
@@ -363,8 +497,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn promises_are_kept(events in prop::collection::vec((0u8..32, 0usize..1_000, any::<u64>()), 0..400)) {
-        let mut world = World::new();
+    fn promises_are_kept(
+        strict: bool,
+        events in prop::collection::vec((0u8..36, 0usize..1_000, any::<u64>()), 0..400),
+    ) {
+        let mut world = World::new(strict);
         world.act(0, Input::Started);
         for (event, pick, entropy) in events {
             world.happen(event, pick, entropy);

@@ -7,6 +7,7 @@ const DEVICE: DeviceId = DeviceId([7; 8]);
 const WORKLOAD: Digest = Digest([1; 32]);
 const BOOT: BootId = BootId([1; 16]);
 const SESSION: SessionId = SessionId([1; 16]);
+const ENERGY: Energy = Energy { used: Millijoules(5_000), method: EnergyMethod::Model };
 
 struct Script {
     agent: Agent,
@@ -68,7 +69,17 @@ fn reply(sequence: u64, leases: Vec<SignedLease>, acks: Vec<LeaseId>) -> Input {
     let acks = acks.into_iter().map(|id| (id, Ok(()))).collect();
     // An hour behind the device's clock.
     let now = Timestamp(0);
-    Input::Replied(ExchangeReply { session: SESSION, sequence, now, leases, acks, dropped: vec![], governance: 0 })
+    Input::Replied(ExchangeReply {
+        session: SESSION,
+        sequence,
+        now,
+        leases,
+        acks,
+        dropped: vec![],
+        governance: 0,
+        claims: 0,
+        challenge: 0,
+    })
 }
 
 fn lease(number: u8) -> SignedLease {
@@ -101,6 +112,12 @@ fn report(number: u8) -> TaskReport {
         wall: Millis(1),
         jail: JailLayers::ALL,
     }
+}
+
+/// The report of a result, whose claim has this number.
+fn result(number: u8, claim: u64) -> Report {
+    let claim = Some(SignedClaim::unsigned(claim, ENERGY));
+    Report { lease: lease(number), outcome: Ok(report(number)), claim }
 }
 
 fn failure(kind: AttemptFailureKind) -> AttemptFailure {
@@ -146,12 +163,12 @@ fn a_task_goes_from_lease_to_acknowledgement() {
     assert_eq!(poll.holding, [lease(1)]);
     assert_eq!(script.act(Input::InputReady(id(1))), []);
     assert_eq!(script.act(Input::WorkloadReady(WORKLOAD)), [Action::Run(lease(1).lease)]);
-    assert_eq!(script.act(Input::TaskFinished(id(1), report(1))), [Action::Upload(lease(1).lease)]);
+    assert_eq!(script.act(Input::TaskFinished(id(1), report(1), ENERGY)), [Action::Upload(lease(1).lease)]);
     // The report overtakes the poll, which is parked, and asks for more work in passing.
     let actions = script.act(Input::ResultStored(id(1)));
     let request = exchange(&actions);
     assert_eq!((request.sequence, request.settled_sequence, request.wait, request.slots_free), (5, 3, Millis(0), 2));
-    assert_eq!(request.reports, [Report { lease: lease(1), outcome: Ok(report(1)) }]);
+    assert_eq!(request.reports, [result(1, 1)]);
     assert_eq!(request.holding, [lease(1)], "held until acknowledged");
     assert_eq!(request.ready, [WORKLOAD]);
     assert_eq!(script.reply(4, vec![], vec![]), []);
@@ -166,7 +183,7 @@ fn a_report_is_repeated_until_acknowledged() {
     let mut script = Script::connected(1);
     script.reply(3, vec![lease(1)], vec![]);
     script.running(lease(1));
-    script.act(Input::TaskFinished(id(1), report(1)));
+    script.act(Input::TaskFinished(id(1), report(1), ENERGY));
     script.act(Input::ResultStored(id(1)));
     let mut sequence = script.sequence;
     for _ in 0..20 {
@@ -305,7 +322,7 @@ fn more_work_is_asked_for_while_a_large_result_is_stored() {
     let mut script = Script::connected(1);
     script.reply(3, vec![lease(1)], vec![]);
     script.running(lease(1));
-    assert_eq!(script.act(Input::TaskFinished(id(1), report(1))), [Action::Upload(lease(1).lease)]);
+    assert_eq!(script.act(Input::TaskFinished(id(1), report(1), ENERGY)), [Action::Upload(lease(1).lease)]);
     assert_eq!(script.after(49), []);
     let actions = script.after(1);
     assert_eq!((exchange(&actions).slots_free, exchange(&actions).reports.len()), (2, 0));
@@ -336,7 +353,7 @@ fn a_lease_that_comes_twice_runs_once() {
     script.running(lease(1));
     let actions = script.reply(4, vec![lease(1)], vec![]);
     assert!(!actions.contains(&Action::FetchInput(lease(1).lease)));
-    script.act(Input::TaskFinished(id(1), report(1)));
+    script.act(Input::TaskFinished(id(1), report(1), ENERGY));
     script.act(Input::ResultStored(id(1)));
     script.reply(6, vec![], vec![id(1)]);
     script.reply(7, vec![lease(1)], vec![]);
@@ -349,7 +366,9 @@ fn more_work_than_asked_for_is_given_back() {
     let actions = script.reply(3, vec![lease(1), lease(2), lease(3)], vec![]);
     let request = exchange(&actions);
     assert_eq!(request.slots_free, 0);
-    let [Report { lease: given_back, outcome: Err(reason) }] = &request.reports[..] else { panic!("{request:?}") };
+    let [Report { lease: given_back, outcome: Err(reason), claim: None }] = &request.reports[..] else {
+        panic!("{request:?}")
+    };
     assert_eq!((*given_back, reason.kind), (lease(3), AttemptFailureKind::GivenBack));
 }
 
@@ -369,7 +388,7 @@ fn a_prefetched_task_runs_as_soon_as_a_slot_is_free() {
     script.running(lease(1));
     assert_eq!(script.act(Input::InputReady(id(2))), []);
     assert_eq!(script.stages(), [TaskStage::Running, TaskStage::AwaitsSlot]);
-    let actions = script.act(Input::TaskFinished(id(1), report(1)));
+    let actions = script.act(Input::TaskFinished(id(1), report(1), ENERGY));
     assert!(actions.contains(&Action::Run(lease(2).lease)));
 }
 
@@ -431,7 +450,7 @@ fn a_revoked_workload_stops_where_it_is_and_is_not_taken_again() {
     assert!(!actions.iter().any(|a| matches!(a, Action::FetchInput(_) | Action::PrepareWorkload(_))), "{actions:?}");
     // What was under way when it happened ends unheard.
     assert_eq!(script.act(Input::WorkloadReady(WORKLOAD)), []);
-    assert_eq!(script.act(Input::TaskFinished(id(1), report(1))), []);
+    assert_eq!(script.act(Input::TaskFinished(id(1), report(1), ENERGY)), []);
 }
 
 #[test]
@@ -458,7 +477,7 @@ fn a_failed_run_is_reported_with_its_reason_cut_to_size() {
     let reason = exchange(&actions).reports[0].outcome.clone().unwrap_err();
     assert_eq!((reason.kind, reason.detail.chars().count()), (AttemptFailureKind::RunnerDied, 1_000));
     // A second end of the same run changes nothing.
-    assert_eq!(script.act(Input::TaskFinished(id(1), report(1))), []);
+    assert_eq!(script.act(Input::TaskFinished(id(1), report(1), ENERGY)), []);
 }
 
 #[test]
@@ -475,11 +494,13 @@ fn a_dropped_lease_is_stopped_and_not_reported() {
         acks: vec![],
         dropped,
         governance: 0,
+        claims: 0,
+        challenge: 0,
     };
     let actions = script.act(Input::Replied(reply));
     assert_eq!(actions[0], Action::Abandon(id(1)));
     assert_eq!((exchange(&actions).holding.len(), exchange(&actions).reports.len()), (0, 0));
-    assert_eq!(script.act(Input::TaskFinished(id(1), report(1))), []);
+    assert_eq!(script.act(Input::TaskFinished(id(1), report(1), ENERGY)), []);
 }
 
 #[test]
@@ -499,7 +520,7 @@ fn a_result_is_stored_again_until_it_is() {
     let mut script = Script::connected(1);
     script.reply(3, vec![lease(1)], vec![]);
     script.running(lease(1));
-    script.act(Input::TaskFinished(id(1), report(1)));
+    script.act(Input::TaskFinished(id(1), report(1), ENERGY));
     for _ in 0..5 {
         assert_eq!(script.act(Input::ResultStoreFailed(id(1))), []);
         assert!(script.after(15_000).contains(&Action::Upload(lease(1).lease)));
@@ -513,7 +534,7 @@ fn a_coordinator_that_does_not_acknowledge_is_not_pestered() {
     let mut script = Script::connected(1);
     script.reply(3, vec![lease(1)], vec![]);
     script.running(lease(1));
-    script.act(Input::TaskFinished(id(1), report(1)));
+    script.act(Input::TaskFinished(id(1), report(1), ENERGY));
     script.act(Input::ResultStored(id(1)));
     assert_eq!(script.reply(4, vec![], vec![]), []);
     assert_eq!(script.reply(5, vec![], vec![]), []);
@@ -527,7 +548,7 @@ fn unacknowledged_results_stop_the_taking_of_work() {
     script.agent.config.results_bytes_max = Bytes(100);
     script.reply(3, vec![lease(1)], vec![]);
     script.running(lease(1));
-    script.act(Input::TaskFinished(id(1), report(1)));
+    script.act(Input::TaskFinished(id(1), report(1), ENERGY));
     assert_eq!(script.agent.view().slots_free, 0);
     script.act(Input::ResultStored(id(1)));
     let sequence = script.sequence;
@@ -545,7 +566,7 @@ fn a_graceful_stop_finishes_what_runs_and_gives_back_the_rest() {
     let request = exchange(&actions);
     assert_eq!((request.slots_free, request.reports.len()), (0, 1));
     script.reply(4, vec![], vec![id(2)]);
-    script.act(Input::TaskFinished(id(1), report(1)));
+    script.act(Input::TaskFinished(id(1), report(1), ENERGY));
     script.act(Input::ResultStored(id(1)));
     let sequence = script.sequence;
     let actions = script.reply(sequence, vec![], vec![id(1)]);

@@ -2,7 +2,8 @@
 
 use crate::agent::{Agent, Phase, Workload};
 use crate::link::OUTSTANDING_MAX;
-use crate::work::Stage;
+use crate::work::{Done, Stage};
+use crate::{Claims, Forgotten};
 use caii_model::{Digest, LeaseId, SessionId, TaskId, Timestamp};
 use std::collections::BTreeSet;
 
@@ -40,6 +41,8 @@ pub struct View {
     pub stopping: bool,
     /// Counts since it started.
     pub totals: Totals,
+    /// What it knows of its claims.
+    pub claims: Claims,
 }
 
 /// The conversation with the coordinator.
@@ -136,8 +139,8 @@ impl Agent {
                 Stage::Queued => TaskStage::AwaitsWorkload,
                 Stage::Running => TaskStage::Running,
                 Stage::Storing { .. } => TaskStage::Storing,
-                Stage::Done { outcome: Ok(_) } => TaskStage::Finished,
-                Stage::Done { outcome: Err(_) } => TaskStage::Failed,
+                Stage::Done(Done { outcome: Ok(_), .. }) => TaskStage::Finished,
+                Stage::Done(Done { outcome: Err(_), .. }) => TaskStage::Failed,
             },
             since: held.since,
         };
@@ -155,6 +158,7 @@ impl Agent {
             paused: self.paused_until.zip(self.ailment.as_ref().map(|failure| failure.detail.clone())),
             stopping: matches!(self.phase, Phase::Stopping { .. }),
             totals: self.totals,
+            claims: self.claims(),
         }
     }
 
@@ -213,6 +217,7 @@ impl Agent {
                 "Takes no work before the coordinator acknowledges some of {finished} results ({bytes})."
             ));
         }
+        lines.extend(view.claims.forgotten.as_ref().map(Forgotten::to_string));
         if view.stopping {
             lines.push("Stopping: takes no more work.".to_owned());
         } else if view.tasks.is_empty() && view.paused.is_none() && matches!(view.link, LinkView::Connected { .. }) {

@@ -1,6 +1,6 @@
 //! The leases that a device holds and how far each is.
 
-use caii_model::{AttemptFailure, Bytes, Digest, LeaseId, SignedLease, TaskReport, Timestamp};
+use caii_model::{AttemptFailure, Bytes, Digest, Energy, LeaseId, SignedLease, TaskReport, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Leases remembered after their end, so that a late copy of one is not run again.
@@ -27,9 +27,26 @@ pub(crate) enum Stage {
     /// It runs.
     Running,
     /// Its result is being stored, or will be again at `retry_at`.
-    Storing { report: TaskReport, failures: u32, retry_at: Option<Timestamp> },
+    Storing { finished: Finished, failures: u32, retry_at: Option<Timestamp> },
     /// It waits for its report to be acknowledged.
-    Done { outcome: Result<TaskReport, AttemptFailure> },
+    Done(Done),
+}
+
+/// What came of a run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Finished {
+    pub(crate) report: TaskReport,
+    pub(crate) energy: Energy,
+}
+
+/// What is reported of a lease.
+#[derive(Debug, Clone)]
+pub(crate) struct Done {
+    pub(crate) outcome: Result<Finished, AttemptFailure>,
+    /// Leases are reported, and claims numbered, in the order in which they came to this stage.
+    pub(crate) place: u64,
+    /// The number of its claim in the last request.
+    pub(crate) claim: Option<u64>,
 }
 
 impl Held {
@@ -53,7 +70,7 @@ impl Held {
 
     fn result_size(&self) -> Bytes {
         match &self.stage {
-            Stage::Storing { report, .. } | Stage::Done { outcome: Ok(report) } => report.size,
+            Stage::Storing { finished, .. } | Stage::Done(Done { outcome: Ok(finished), .. }) => finished.report.size,
             _ => Bytes(0),
         }
     }
@@ -64,6 +81,8 @@ impl Held {
 pub(crate) struct Leases {
     held: BTreeMap<u64, Held>,
     arrivals: u64,
+    /// Leases that came to their last stage so far.
+    done: u64,
     ended: BTreeSet<LeaseId>,
     ended_order: VecDeque<LeaseId>,
 }
@@ -78,6 +97,15 @@ impl Leases {
         self.held.insert(self.arrivals, held);
         self.arrivals += 1;
         true
+    }
+
+    /// Notes what is to be reported of a lease, if it is held.
+    pub(crate) fn done(&mut self, id: LeaseId, now: Timestamp, outcome: Result<Finished, AttemptFailure>) {
+        let place = self.done;
+        if let Some(held) = self.get_mut(id) {
+            (held.stage, held.since) = (Stage::Done(Done { outcome, place, claim: None }), now);
+            self.done += 1;
+        }
     }
 
     pub(crate) fn remove(&mut self, id: LeaseId) -> Option<Held> {
@@ -132,9 +160,16 @@ impl Leases {
         (count(finished), bytes)
     }
 
-    /// Leases with something to report, oldest first, at most `limit`.
-    pub(crate) fn reportable(&self, limit: usize) -> BTreeSet<LeaseId> {
-        self.iter().filter(|held| matches!(held.stage, Stage::Done { .. })).map(Held::id).take(limit).collect()
+    /// Leases with something to report, in the order in which they are reported, at most `limit`. What a request once
+    /// had is in all that follow until it is acknowledged.
+    pub(crate) fn reportable(&self, limit: usize) -> Vec<LeaseId> {
+        let place = |held: &Held| match &held.stage {
+            Stage::Done(done) => Some((done.place, held.id())),
+            _ => None,
+        };
+        let mut places: Vec<_> = self.iter().filter_map(place).collect();
+        places.sort_unstable();
+        places.into_iter().take(limit).map(|(_, id)| id).collect()
     }
 
     fn place(&self, id: LeaseId) -> Option<u64> {

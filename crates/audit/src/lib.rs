@@ -9,6 +9,7 @@
 //! [`Files`], so the same files give the same report to everybody.
 
 mod audit;
+mod claims;
 mod draws;
 mod files;
 mod logged;

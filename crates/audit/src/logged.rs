@@ -77,7 +77,7 @@ pub enum Logged {
     DeviceConvicted(DeviceConvicted),
     /// Payables were sent to the bank.
     PayoutSent(PayoutSent),
-    /// An accepted claim that was not paid does not count.
+    /// An accepted claim that was not paid yet does not count any more. No credits move.
     ClaimVoided(ClaimVoided),
 }
 
@@ -446,13 +446,13 @@ impl Logged {
                 let writer = writer.fixed(&device.0).fixed(&evidence.device.0).u64(evidence.sequence);
                 writer.u32(*item).u8(u8::from(*as_auditor)).u64(at.0).finish()
             }
-            Self::ClaimVoided(ClaimVoided { claim, reason, at }) => {
-                writer.fixed(&claim.device.0).u64(claim.sequence).u8(reason.code()).u64(at.0).finish()
-            }
             Self::PayoutSent(PayoutSent { run, currency, rate, pain001, csv, payments, at }) => {
                 let writer = writer.u64(run.0).fixed(currency.code().as_bytes()).u64(rate.0.get());
                 let writer = writer.digest(pain001).digest(csv).u64(at.0).u32(payments.len() as u32);
                 payments.iter().fold(writer, |writer, (account, amount)| writer.account(account).u64(amount.0)).finish()
+            }
+            Self::ClaimVoided(ClaimVoided { claim, reason, at }) => {
+                writer.fixed(&claim.device.0).u64(claim.sequence).u8(reason.code()).u64(at.0).finish()
             }
         }
     }
@@ -552,15 +552,6 @@ impl Logged {
                 as_auditor: reader.flag("as_auditor")?,
                 at: reader.time("at")?,
             }),
-            Kind::ClaimVoided => Self::ClaimVoided(ClaimVoided {
-                claim: ClaimRef { device: device(reader, "device")?, sequence: reader.u64("sequence")? },
-                reason: {
-                    let code = reader.u8("reason")?;
-                    let reason = VoidReason::ALL.into_iter().find(|reason| reason.code() == code);
-                    reason.ok_or(CanonicalError::Field { field: "reason" })?
-                },
-                at: reader.time("at")?,
-            }),
             Kind::PayoutSent => Self::PayoutSent(PayoutSent {
                 run: reader.u64("run").map(PayoutRun)?,
                 currency: {
@@ -578,6 +569,15 @@ impl Logged {
                 payments: list(reader, "payments", |reader| {
                     Ok((reader.account("payments")?, reader.u64("payments").map(MinorUnits)?))
                 })?,
+            }),
+            Kind::ClaimVoided => Self::ClaimVoided(ClaimVoided {
+                claim: ClaimRef { device: device(reader, "device")?, sequence: reader.u64("sequence")? },
+                reason: {
+                    let code = reader.u8("reason")?;
+                    let reason = VoidReason::ALL.into_iter().find(|reason| reason.code() == code);
+                    reason.ok_or(CanonicalError::Field { field: "reason" })?
+                },
+                at: reader.time("at")?,
             }),
         })
     }

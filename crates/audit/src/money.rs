@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What is known of credits so far.
 #[derive(Default)]
 pub(crate) struct Money {
-    ledger: Ledger,
+    pub(crate) ledger: Ledger,
     /// The ids of all entries.
     seen: BTreeSet<TransferId>,
     jobs: BTreeMap<JobId, Job>,
@@ -38,6 +38,11 @@ struct Run {
 impl Money {
     pub(crate) fn reserved_at(&self, job: JobId) -> Option<Timestamp> {
         self.jobs.get(&job).map(|job| job.reserved)
+    }
+
+    /// Whether what was left of a job was returned. Of one that used up all of its escrow nothing says so.
+    pub(crate) fn is_returned(&self, job: JobId) -> bool {
+        self.jobs.get(&job).is_some_and(|job| job.returned)
     }
 }
 
@@ -85,26 +90,27 @@ impl Walk<'_> {
                     self.missing(Check::Balances, &[Kind::Entry], why);
                 }
                 self.job_ended(*job);
+                self.job_paid(*job);
             }
             Purpose::TaskAccepted(task, device) => {
-                if let Some(id) = self.accepted_claim(*task, *device)
-                    && let Some(claim) = self.claim_mut(id)
-                {
-                    claim.paid = true;
+                if let Some(id) = self.accepted_claim(*task, *device) {
+                    self.claim_paid(id);
                 }
             }
             Purpose::TaskVoided(task, device) => {
                 if let Some(id) = self.accepted_claim(*task, *device) {
-                    if let Some(claim) = self.claim_mut(id) {
-                        claim.voided = true;
-                    }
-                    if let Some(claims) = self.accepted.get_mut(task) {
-                        claims.retain(|other| *other != id);
-                    }
+                    self.claim_refunded(id);
                 }
             }
-            Purpose::HoldbackReleased(device, through) | Purpose::DeviceForfeited(device, through) => {
+            Purpose::HoldbackReleased(device, through) => {
                 if let Some(state) = self.devices.get_mut(device) {
+                    (state.held, state.releases) = (MicroCredits::ZERO, state.releases + 1);
+                    state.released = state.released.max(*through);
+                }
+            }
+            Purpose::DeviceForfeited(device, through) => {
+                if let Some(state) = self.devices.get_mut(device) {
+                    (state.held, state.paid_for_void) = (MicroCredits::ZERO, MicroCredits::ZERO);
                     state.released = state.released.max(*through);
                 }
             }
@@ -150,13 +156,14 @@ impl Walk<'_> {
                 let state = self.money.jobs.get(job);
                 let state = state.ok_or(missing(&[Kind::Entry], "nothing was reserved for the job"))?;
                 let rest = self.money.ledger.balance(&LedgerAccount::Escrow(*job));
-                same(entry, events::job_returned(*job, &state.requester, rest, at))
+                same(entry, events::job_returned(*job, &state.requester, rest, at)).map_err(unless_erased)
             }
             Purpose::TaskAccepted(task, device) => {
                 let why = "no accepted receipt of this task by this device stands before it";
                 let id = self.accepted_claim(*task, *device).ok_or(missing(&[Kind::Receipt], why))?;
                 let claim = self.claim(id).ok_or(missing(&[Kind::Receipt], why))?;
-                let settlement = claim.settlement.as_ref().ok_or(no(why))?;
+                let why = "the tariff of its receipt is not in the log";
+                let settlement = claim.settlement.as_ref().ok_or(missing(&[Kind::TariffEnacted], why))?;
                 let owner = &self.devices[device].owner;
                 let expected = events::task_accepted(*task, *device, owner, settlement, at);
                 same(entry, expected.map_err(|error| no(&error.to_string()))?)
@@ -166,7 +173,15 @@ impl Walk<'_> {
                 state.ok_or(missing(&[Kind::DeviceConvicted], "its device is not convicted"))?;
                 let why = "no accepted receipt of this task by this device stands before it";
                 let id = self.accepted_claim(*task, *device).ok_or(missing(&[Kind::Receipt], why))?;
-                let settlement = self.claim(id).and_then(|claim| claim.settlement).ok_or(no(why))?;
+                let claim = self.claim(id).ok_or(missing(&[Kind::Receipt], why))?;
+                let why = "the tariff of its receipt is not in the log";
+                let settlement = claim.settlement.ok_or(missing(&[Kind::TariffEnacted], why))?;
+                if claim.paid.is_none() {
+                    return Err(missing(
+                        &[Kind::Entry],
+                        "the claim was not paid: what is not is voided without credits",
+                    ));
+                }
                 let job = self.money.jobs.get(&task.job);
                 let job = job.ok_or(missing(&[Kind::Entry], "nothing was reserved for the job"))?;
                 // Of a job that used up all of its escrow nothing says in the ledger that it ended.
@@ -183,19 +198,24 @@ impl Walk<'_> {
                 if state.convicted {
                     return Err(no("its device is convicted"));
                 }
-                let held = self.held(*device, *through);
-                let expected = events::holdback_released(*device, *through, &state.owner, held, at);
+                if *through < state.released {
+                    return Err(no(&format!("what was held back up to claim {} was moved before", state.released)));
+                }
+                let expected = events::holdback_released(*device, *through, &state.owner, state.held, at);
                 same(entry, expected).map_err(unless_erased)
             }
             Purpose::DeviceForfeited(device, through) => {
                 let state = self.devices.get(device).filter(|device| device.convicted);
                 let state = state.ok_or(missing(&[Kind::DeviceConvicted], "its device is not convicted"))?;
+                if *through < state.released {
+                    return Err(no(&format!("what was held back up to claim {} was moved before", state.released)));
+                }
                 let forfeiture = events::Forfeiture {
                     device: *device,
                     through: *through,
                     owner: state.owner.clone(),
-                    held: self.held(*device, *through),
-                    paid_for_void: self.paid_for_void(*device, *through),
+                    held: state.held,
+                    paid_for_void: state.paid_for_void,
                 };
                 let has = self.money.ledger.balance(&LedgerAccount::Member(state.owner.clone()));
                 same(entry, events::device_forfeited(&forfeiture, has, at)).map_err(unless_erased)
@@ -233,29 +253,6 @@ impl Walk<'_> {
         }
     }
 
-    /// What is held back for a device's claims up to this one.
-    fn held(&self, device: DeviceId, through: u64) -> MicroCredits {
-        let Some(state) = self.devices.get(&device) else { return MicroCredits::ZERO };
-        if state.released >= through {
-            return MicroCredits::ZERO;
-        }
-        let range = state.claims.range(state.released + 1..=through);
-        let held = range.filter_map(|(_, claim)| claim.settlement.map(|settlement| settlement.reward.held));
-        MicroCredits::checked_sum(held).unwrap_or(MicroCredits::MAX)
-    }
-
-    /// What was paid for a device's claims that were voided, beyond what is still held back.
-    fn paid_for_void(&self, device: DeviceId, through: u64) -> MicroCredits {
-        let Some(state) = self.devices.get(&device) else { return MicroCredits::ZERO };
-        let voided = state.claims.range(..=through).filter(|(_, claim)| claim.voided);
-        let paid = voided.filter_map(|(sequence, claim)| {
-            let reward = claim.settlement?.reward;
-            let held = if *sequence > state.released { reward.held } else { MicroCredits::ZERO };
-            reward.total.checked_sub(held)
-        });
-        MicroCredits::checked_sum(paid).unwrap_or(MicroCredits::MAX)
-    }
-
     pub(crate) fn payout_sent(&mut self, sent: &PayoutSent) {
         let check = Check::Payouts;
         if self.money.runs.last_key_value().is_some_and(|(last, _)| *last >= sent.run) {
@@ -268,19 +265,14 @@ impl Walk<'_> {
             let payable = self.money.ledger.balance(&LedgerAccount::Payable(account.clone()));
             let due = sent.rate.convert(payable).map(|(due, _)| due);
             let credits = amount.0.checked_mul(sent.rate.0.get()).and_then(|credits| i64::try_from(credits).ok());
-            match (on_its_way, due == Some(*amount), credits) {
-                (false, true, Some(credits)) if amount.0 > 0 => {
-                    if open.insert(account.clone(), MicroCredits(credits)).is_some() {
-                        wrong.get_or_insert(format!("{account} is paid twice"));
-                    }
-                }
-                (true, ..) => {
-                    wrong.get_or_insert(format!("an earlier run that pays {account} is not settled"));
-                }
-                _ => {
-                    let due = due.unwrap_or_default().0;
-                    wrong.get_or_insert(format!("{account} is paid {} and {due} was payable", amount.0));
-                }
+            let twice = open.insert(account.clone(), credits.map_or(MicroCredits::MAX, MicroCredits)).is_some();
+            if twice {
+                wrong.get_or_insert(format!("{account} is paid twice"));
+            } else if on_its_way {
+                wrong.get_or_insert(format!("an earlier run that pays {account} is not settled"));
+            } else if due != Some(*amount) || amount.0 == 0 || credits.is_none() {
+                let due = due.unwrap_or_default().0;
+                wrong.get_or_insert(format!("{account} is paid {} and {due} was payable", amount.0));
             }
         }
         self.money.runs.insert(sent.run, Run { open });
@@ -323,26 +315,8 @@ impl Walk<'_> {
         }
     }
 
-    pub(crate) fn finish_money(&mut self) {
-        let unpaid: Vec<(u64, String)> = self
-            .devices
-            .iter()
-            .flat_map(|(device, state)| state.claims.iter().map(move |(sequence, claim)| (device, sequence, claim)))
-            .filter(|(_, _, claim)| !claim.paid && claim.settlement.is_some_and(|s| s.price.total > MicroCredits::ZERO))
-            .map(|(device, sequence, claim)| {
-                (claim.index, format!("claim {sequence} of {device} is accepted and not paid"))
-            })
-            .collect();
-        for (index, why) in unpaid {
-            self.index = index;
-            self.file = self.path_of(index);
-            self.missing(Check::Entries, &[Kind::Entry], why);
-        }
-        self.trial_balance();
-    }
-
     /// Every kind of account once more, from the kinds of transfers alone.
-    fn trial_balance(&mut self) {
+    pub(crate) fn trial_balance(&mut self) {
         use TransferKind as K;
         let totals = &self.money.totals;
         let total = |kinds: &[K]| kinds.iter().map(|kind| totals.get(kind).copied().unwrap_or_default()).sum::<i128>();
@@ -398,10 +372,10 @@ fn missing(kinds: &'static [Kind], why: &str) -> Unjustified {
     Unjustified::Missing(kinds, why.to_owned())
 }
 
-/// Sums over a device's receipts are not known while one of them is erased.
+/// Sums over receipts and payments are not known while one of them is erased.
 fn unless_erased(why: Unjustified) -> Unjustified {
     match why {
-        Unjustified::No(why) => Unjustified::Missing(&[Kind::Receipt], why),
+        Unjustified::No(why) => Unjustified::Missing(&[Kind::TariffEnacted, Kind::Receipt, Kind::Entry], why),
         missing @ Unjustified::Missing(..) => missing,
     }
 }

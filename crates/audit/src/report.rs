@@ -60,7 +60,7 @@ checks! {
     /// Amounts of receipts.
     Rewards = "rewards", "every reward and price follows from the tariff and the receipt";
     /// Tasks.
-    Once = "once", "every task is accepted once, or as often as its quorum";
+    Once = "once", "every task is accepted once";
     /// Entries of the ledger.
     Entries = "entries", "every entry of the ledger is there once, for a reason in the log, with the amounts that follow";
     /// Balances after each entry.
@@ -73,6 +73,8 @@ checks! {
     Draws = "draws", "what was audited is what the secrets drew";
     /// Outcomes.
     Outcomes = "outcomes", "what was drawn was audited by others before its job was settled";
+    /// Payments and voids of claims.
+    Finality = "finality", "what is paid was final before, and what was accepted is paid or voided before its job is settled";
     /// Convictions.
     Convictions = "convictions", "who was caught is convicted, who is convicted was caught, and is not paid afterwards";
     /// Payouts.
@@ -155,9 +157,13 @@ pub struct Contributor {
     pub receipts: u64,
     /// Those accepted.
     pub accepted: u64,
+    /// Of these, those that wait until they are final and paid.
+    pub waiting: u64,
+    /// Of the accepted ones, those that count no more.
+    pub voided: u64,
     /// The number of its last claim.
     pub last: u64,
-    /// What accepted claims earned, before anything that was taken back.
+    /// What paid claims earned, before anything that was taken back.
     pub earned: MicroCredits,
 }
 
@@ -220,11 +226,12 @@ impl fmt::Display for Report {
         for (kind, count) in &self.erased {
             writeln!(f, "erased: {count} of {kind}; what they say cannot be checked any more")?;
         }
-        if let Some(Contributor { device, owner, receipts, accepted, last, earned }) = &self.contributor {
+        if let Some(contributor) = &self.contributor {
+            let Contributor { device, owner, receipts, accepted, waiting, voided, last, earned } = contributor;
             writeln!(
                 f,
-                "{device} of {owner}: {receipts} receipts, the last for claim {last}; {accepted} accepted, which earned \
-                 {earned} credits"
+                "{device} of {owner}: {receipts} receipts, the last for claim {last}; {accepted} accepted, of which \
+                 {waiting} wait to be paid and {voided} were voided; the others earned {earned} credits"
             )?;
         }
         f.write_str(if self.is_green() { "green: nothing is wrong" } else { "RED: something is wrong" })

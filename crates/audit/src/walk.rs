@@ -1,6 +1,7 @@
 //! The walk through the entries: who is enrolled, what is certified, what each receipt says.
 
 use crate::audit::{Options, ready};
+use crate::claims::{Audits, Claimed, Told};
 use crate::draws::Draws;
 use crate::files::{Files, PoolFile, tariff_path};
 use crate::logged::{ClaimRef, Kind, Logged, PoolOpened};
@@ -9,8 +10,8 @@ use crate::opening::{OPENINGS_WIDTH, openings_path};
 use crate::report::{Check, Contributor, Outcome, Report, Wrong};
 use caii_ledger::{CreditLimit, tariff_json};
 use caii_model::{
-    Account, DeviceId, Digest, MicroCredits, Overflow, Receipt, Settlement, Tariff, TaskId, Timestamp, Verdict,
-    VerificationPolicy,
+    Accepted, Account, DeviceId, Digest, JobId, MicroCredits, Overflow, Receipt, Settlement, Tariff, TaskId, Timestamp,
+    Verdict,
 };
 use caii_tlog::Tree;
 use caii_trust::dsse::Envelope;
@@ -45,6 +46,9 @@ pub(crate) struct Walk<'a> {
     certificates: BTreeMap<Digest, Vec<Certificate>>,
     /// The accepted claims of each task that count.
     pub(crate) accepted: BTreeMap<TaskId, Vec<ClaimRef>>,
+    /// Accepted claims to which something is owed, until they are paid or voided.
+    pub(crate) waiting: BTreeMap<JobId, BTreeSet<ClaimRef>>,
+    pub(crate) told: Told,
     pub(crate) money: Money,
     pub(crate) draws: Draws,
 }
@@ -59,24 +63,14 @@ pub(crate) struct Device {
     pub(crate) claims: BTreeMap<u64, Claimed>,
     accepted: u64,
     pub(crate) convicted: bool,
-    /// Up to which claim what was held back is released or forfeited.
+    /// What payments held back since it was released or forfeited last.
+    pub(crate) held: MicroCredits,
+    /// What was paid, beyond what is held back, for claims that were voided since the last forfeit.
+    pub(crate) paid_for_void: MicroCredits,
+    /// How often what was held back was released.
+    pub(crate) releases: u64,
+    /// The number of claims that the last release or forfeit names.
     pub(crate) released: u64,
-}
-
-/// A claim that was decided.
-pub(crate) struct Claimed {
-    pub(crate) index: u64,
-    pub(crate) task: TaskId,
-    pub(crate) workload: Digest,
-    pub(crate) root: Digest,
-    pub(crate) items: u32,
-    pub(crate) policy: VerificationPolicy,
-    /// What it earns and costs; nothing if it is void.
-    pub(crate) settlement: Option<Settlement>,
-    pub(crate) paid: bool,
-    pub(crate) voided: bool,
-    /// Items drawn so far, when they were.
-    pub(crate) drawn: Option<BTreeSet<u32>>,
 }
 
 struct Certificate {
@@ -116,6 +110,8 @@ impl<'a> Walk<'a> {
             tariffs: vec![],
             certificates: BTreeMap::new(),
             accepted: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            told: Told::default(),
             money: Money::default(),
             draws: Draws::default(),
         }
@@ -180,12 +176,13 @@ impl<'a> Walk<'a> {
         if self.is_erased(kinds) { self.uncheckable(check) } else { self.wrong(check, why) }
     }
 
-    pub(crate) fn claim(&self, claim: ClaimRef) -> Option<&Claimed> {
-        self.devices.get(&claim.device)?.claims.get(&claim.sequence)
-    }
-
-    pub(crate) fn claim_mut(&mut self, claim: ClaimRef) -> Option<&mut Claimed> {
-        self.devices.get_mut(&claim.device)?.claims.get_mut(&claim.sequence)
+    /// The same of an earlier entry.
+    pub(crate) fn missing_at(&mut self, check: Check, kinds: &[Kind], index: u64, why: String) {
+        if self.is_erased(kinds) {
+            return self.uncheckable(check);
+        }
+        let file = self.path_of(index);
+        self.wrong_at(check, Some(index), file, why);
     }
 
     pub(crate) fn queue(&mut self, check: Check, index: u64, signed: Signed) {
@@ -248,7 +245,7 @@ impl<'a> Walk<'a> {
             Logged::AuditOutcome(outcome) => self.audit_outcome(outcome),
             Logged::DeviceConvicted(convicted) => self.device_convicted(convicted),
             Logged::PayoutSent(sent) => self.payout_sent(sent),
-            Logged::ClaimVoided(_) => {}
+            Logged::ClaimVoided(voided) => self.claim_voided(voided.claim, voided.reason),
         }
     }
 
@@ -398,9 +395,12 @@ impl<'a> Walk<'a> {
             }
             _ => self.wrong(Check::Sequences, format!("the next claim of {} is {next}; this is {id}", claim.device)),
         }
-        let settlement = match &receipt.verdict {
-            Verdict::Void(_) => None,
-            Verdict::Accepted(_) => self.accepted_receipt(receipt, id, convicted),
+        let (accepted, settlement) = match &receipt.verdict {
+            Verdict::Void(_) => (false, None),
+            Verdict::Accepted(accepted) => {
+                self.must_be_drawn(receipt, id);
+                (true, self.accepted_receipt(receipt, accepted, id, convicted))
+            }
         };
         let claimed = Claimed {
             index: self.index,
@@ -409,20 +409,30 @@ impl<'a> Walk<'a> {
             root: claim.root,
             items: claim.items,
             policy: receipt.policy,
+            own: receipt.work_facts().is_some_and(|facts| facts.fuel.0 > 0),
+            accepted,
             settlement,
-            paid: false,
+            paid: None,
             voided: false,
-            drawn: None,
+            draw: None,
+            wrong: false,
+            audits: Audits::default(),
         };
         let device = self.devices.get_mut(&claim.device).expect("it was found or put there above");
         device.next = claim.sequence.saturating_add(1);
-        device.accepted += u64::from(settlement.is_some());
+        device.accepted += u64::from(accepted);
         device.claims.insert(claim.sequence, claimed);
+        self.claim_waits(id);
     }
 
     /// What it earns and costs, by our own account.
-    fn accepted_receipt(&mut self, receipt: &Receipt, id: ClaimRef, convicted: bool) -> Option<Settlement> {
-        let Verdict::Accepted(accepted) = &receipt.verdict else { return None };
+    fn accepted_receipt(
+        &mut self,
+        receipt: &Receipt,
+        accepted: &Accepted,
+        id: ClaimRef,
+        convicted: bool,
+    ) -> Option<Settlement> {
         let claim = &receipt.claim;
         match convicted {
             true => self.wrong(Check::Convictions, format!("{id} is accepted after its device was convicted")),
@@ -486,21 +496,20 @@ impl<'a> Walk<'a> {
         } else {
             self.good(Check::Rewards);
         }
-        self.must_be_drawn(receipt, id);
         Some(settlement)
     }
 
     fn once(&mut self, receipt: &Receipt, id: ClaimRef) {
-        let copies = receipt.policy.copies() as usize;
+        // A quorum's copies are tasks of their own.
         let claims = self.accepted.entry(receipt.claim.task).or_default();
-        let same_device = claims.iter().any(|other| other.device == id.device);
         claims.push(id);
-        if claims.len() > copies || same_device {
-            let others = claims.len() - 1;
-            self.wrong(Check::Once, format!("{id}: {} was accepted {others} times before", receipt.claim.task));
-            return;
+        match claims.len() - 1 {
+            0 => self.good(Check::Once),
+            others => {
+                let why = format!("{id}: {} was accepted {others} times before", receipt.claim.task);
+                self.missing(Check::Once, &[Kind::Entry, Kind::ClaimVoided], why);
+            }
         }
-        self.good(Check::Once);
     }
 
     /// The tariff in force: of those published before, the last whose date has come.
@@ -521,7 +530,8 @@ impl<'a> Walk<'a> {
             );
         }
         self.finish_draws();
-        self.finish_money();
+        self.finish_claims();
+        self.trial_balance();
         if let Some(asked) = self.options.device {
             let claims = self.devices.get(&asked.device).map(|device| (device.claims.len() as u64, device.next - 1));
             match (claims, asked.claims) {
@@ -543,12 +553,16 @@ impl<'a> Walk<'a> {
     pub(crate) fn report(self, origin: String, tree: Tree, cosigned: Vec<String>) -> Report {
         let contributor = self.options.device.and_then(|asked| {
             let device = self.devices.get(&asked.device)?;
-            let rewards = device.claims.values().filter_map(|claim| claim.settlement.map(|s| s.reward.total));
+            let claims = device.claims.values();
+            let paid = claims.clone().filter(|claim| claim.paid.is_some());
+            let rewards = paid.filter_map(|claim| claim.settlement.map(|settlement| settlement.reward.total));
             Some(Contributor {
                 device: asked.device,
                 owner: device.owner.clone(),
                 receipts: device.claims.len() as u64,
                 accepted: device.accepted,
+                waiting: claims.clone().filter(|claim| claim.waits() && claim.owes()).count() as u64,
+                voided: claims.filter(|claim| claim.voided).count() as u64,
                 last: device.next - 1,
                 earned: MicroCredits::checked_sum(rewards).unwrap_or(MicroCredits::MAX),
             })
@@ -567,6 +581,17 @@ impl<'a> Walk<'a> {
 
 impl Device {
     fn new(key: Option<ReadyKey>, owner: Account) -> Self {
-        Self { key, owner, next: 1, claims: BTreeMap::new(), accepted: 0, convicted: false, released: 0 }
+        Self {
+            key,
+            owner,
+            next: 1,
+            claims: BTreeMap::new(),
+            accepted: 0,
+            convicted: false,
+            held: MicroCredits::ZERO,
+            paid_for_void: MicroCredits::ZERO,
+            releases: 0,
+            released: 0,
+        }
     }
 }

@@ -87,6 +87,8 @@ impl Pool {
             acks: vec![],
             dropped: vec![],
             governance: state.governance,
+            claims: 0,
+            challenge: 0,
         };
         answer(200, caii_wire::encode_exchange_reply(&reply, &attachments))
     }

@@ -44,6 +44,8 @@ pub struct DeviceAccount {
     pub accepted: u64,
     /// What payments held back and nothing released.
     pub held: MicroCredits,
+    /// How often what was held back was released.
+    pub releases: u64,
 }
 
 /// An accepted claim of an open job.
@@ -223,7 +225,11 @@ impl Books {
                 let held = held.map(|posting| posting.amount.0).sum::<i64>();
                 self.devices.entry(*device).or_default().held.0 += held;
             }
-            Purpose::HoldbackReleased(device, _) | Purpose::DeviceForfeited(device, _) => {
+            Purpose::HoldbackReleased(device, number) => {
+                let account = self.devices.entry(*device).or_default();
+                (account.held, account.releases) = (MicroCredits::ZERO, *number);
+            }
+            Purpose::DeviceForfeited(device, _) => {
                 self.devices.entry(*device).or_default().held = MicroCredits::ZERO;
             }
             Purpose::PayoutRequested(account, number) => _ = self.payout_requests.insert(account.clone(), *number),

@@ -4,7 +4,7 @@ use crate::Carried;
 use caii_audit::Event;
 use caii_model::{
     AttemptFailure, CheckEvent, Conviction, Device, DeviceId, Digest, Ending, FileId, FileMeta, JobId, JobSpec, Key,
-    KeyId, LeaseId, Manifest, Model, Prepared, Settled, TaskId, Ticket, TicketId, Timestamp, VoidReason,
+    KeyId, LeaseId, Manifest, Millis, Model, Prepared, Settled, TaskId, Ticket, TicketId, Timestamp, VoidReason,
 };
 use caii_verify::{Secret, Standing};
 
@@ -62,6 +62,8 @@ pub enum Change {
     JobEnding(JobId, Ending, Timestamp),
     /// A job has ended.
     JobEnded(JobId, JobEnd),
+    /// A device was present on this day (since 1970) for so long in all; nothing: the day is settled.
+    Attended(DeviceId, u32, Millis),
     /// The next entry of the pool's log.
     Logged(Box<Event>),
     /// The books as a store has them: only in what a store loads, before the jobs.

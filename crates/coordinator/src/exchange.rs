@@ -91,6 +91,7 @@ impl Draft<'_> {
             ready: BTreeSet::new(),
             jail: None,
             refused: VecDeque::new(),
+            attendance: crate::attendance::Attendance::default(),
             leases: BTreeMap::new(),
             parked: None,
             avoid_tasks: BTreeMap::new(),
@@ -113,6 +114,7 @@ impl Draft<'_> {
         let device = request.device;
         self.answer_parked(device);
         let now = self.now();
+        self.attend(device, request.challenge, request.slots);
         let present = self.present(device);
         present.heard = now;
         present.gone = None;
@@ -130,7 +132,10 @@ impl Draft<'_> {
                 dropped.push(signed.lease.id);
             }
         }
-        let holding: BTreeSet<_> = request.holding.iter().map(|signed| signed.lease.id).collect();
+        let holding = request.holding.iter().map(|signed| signed.lease.id);
+        // A result whose claim needs another number is still there.
+        let renumbered = acks.iter().filter(|(_, ack)| matches!(ack, Err(Refusal::ClaimSequence { .. })));
+        let holding: BTreeSet<_> = holding.chain(renumbered.map(|(id, _)| *id)).collect();
         self.forget_unheld(device, &holding, request.settled_sequence);
 
         // Work in replies that the device had not seen when it spoke still takes room there.
@@ -167,7 +172,8 @@ impl Draft<'_> {
         let session = present.session;
         let governance = self.coordinator().governance;
         let claims = self.catalog().books.device(device).decided;
-        let reply = ExchangeReply { session, sequence, now, leases, acks, dropped, governance, claims };
+        let challenge = self.challenge(device);
+        let reply = ExchangeReply { session, sequence, now, leases, acks, dropped, governance, claims, challenge };
         self.effect(Effect::Reply(to, Ok(Reply::Exchange(reply))));
     }
 
@@ -235,6 +241,10 @@ impl Draft<'_> {
         };
         match &report.outcome {
             Ok(result) => {
+                if report.claim.is_none() {
+                    let reason = "a result comes with its device's claim".into();
+                    return Err(Refusal::FieldInvalid { field: "report", reason });
+                }
                 if let Some(settled) = work.settled.get(&lease.task.index) {
                     let again = settled.device == device && settled.report == *result;
                     return if again { Ok(()) } else { Err(Refusal::TaskSettled) };
@@ -400,6 +410,7 @@ impl Draft<'_> {
         self.expire_jobs();
         self.attend_audits();
         self.reveal_secret();
+        self.settle_attendance();
         let now = self.now();
         let due = |(id, present): (&DeviceId, &Present)| {
             present.parked.as_ref().is_some_and(|parked| parked.until <= now).then_some(*id)

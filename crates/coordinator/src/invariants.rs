@@ -1,6 +1,7 @@
 //! What must hold between any two steps. Checked by every test and every simulated step, and cheap enough to be.
 
 use crate::Coordinator;
+use caii_ledger::LedgerAccount;
 use caii_model::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +11,43 @@ impl Coordinator {
         for (id, job) in &self.catalog.jobs {
             self.check_job(*id, job).map_err(|wrong| format!("{id}: {wrong}"))?;
         }
+        self.check_books()?;
         self.check_presence()
+    }
+
+    /// Nothing is created or lost, nothing is left where nobody looks, and what is not final is not paid.
+    fn check_books(&self) -> Result<(), String> {
+        let books = &self.catalog.books;
+        books.ledger.check().map_err(|wrong| wrong.to_string())?;
+        if books.opened.is_none() {
+            return ensure(books.size == 0, || "something is logged before the log is opened".into());
+        }
+        for (account, amount) in books.ledger.balances() {
+            if let LedgerAccount::Escrow(job) = account {
+                ensure(self.catalog.jobs.contains_key(job), || {
+                    format!("{account} has {amount} and the job has ended")
+                })?;
+            }
+        }
+        for (task, claimed) in &books.claims {
+            let work = self.catalog.jobs.get(&task.job).and_then(|job| job.work.as_ref());
+            let settled = work.and_then(|work| work.settled.get(&task.index));
+            ensure(settled.is_some_and(|settled| settled.device == claimed.claim.device), || {
+                format!("a claim to {task} counts that has no result")
+            })?;
+            ensure(books.tasks.get(&claimed.claim) == Some(task), || format!("{} is lost", claimed.claim))?;
+        }
+        ensure(books.tasks.len() == books.claims.len(), || "claims are miscounted".into())?;
+        for (id, job) in self.catalog.jobs.iter().filter(|(_, job)| job.ending.is_none()) {
+            let own = job.work.iter().flat_map(|work| work.settled.keys().filter(|index| !work.is_audit(**index)));
+            for index in own {
+                let task = TaskId { job: *id, index: *index };
+                ensure(books.claims.contains_key(&task), || format!("{task} has a result and no claim"))?;
+            }
+        }
+        ensure(books.devices.values().all(|device| device.accepted <= device.decided), || {
+            "more claims are accepted than decided".into()
+        })
     }
 
     fn check_job(&self, id: JobId, job: &crate::Job) -> Result<(), String> {

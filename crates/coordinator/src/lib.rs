@@ -7,6 +7,7 @@
 //!
 //! What is absent: clocks, randomness, IO, async, hash-ordered maps, SQL, HTTP.
 
+mod attendance;
 mod books;
 mod change;
 mod checks;

@@ -275,6 +275,10 @@ impl Draft<'_> {
         signed: &SignedClaim,
         reason: VoidReason,
     ) {
+        // A claim that contradicts itself has no form in the log: it is not decided, and its number is free.
+        if report.items_failed > report.items {
+            return;
+        }
         let known = (self.catalog().workloads.get(&lease.workload), self.catalog().devices.get(&lease.device));
         let (true, (Some(manifest), Some(device))) = (self.is_open(), known) else { return };
         let job = self.catalog().jobs.get(&lease.task.job);
@@ -311,6 +315,7 @@ impl Draft<'_> {
         let owner = self.catalog().devices[&claim.device].owner.clone();
         let entry = events::task_accepted(task, claim.device, &owner, &settlement, self.now());
         self.must_post(entry.expect("settlements split"));
+        self.release_held(claim.device, self.catalog().jobs[&task.job].spec.workload);
     }
 
     /// A claim that was accepted does not count. It was not paid.
@@ -320,11 +325,16 @@ impl Draft<'_> {
         }
     }
 
-    /// A device has survived enough: what was held back is free.
-    pub(crate) fn release_held(&mut self, device: DeviceId) {
+    /// A device has survived enough: what was held back is free. What of its work becomes final later is paid with
+    /// something held back, if it was accepted on probation, so there can be several releases.
+    pub(crate) fn release_held(&mut self, device: DeviceId, workload: Digest) {
+        let trusted = self.catalog().standing(device, workload).survived >= u64::from(AUDITS_FINAL);
+        if !trusted || !self.is_open() {
+            return;
+        }
         let account = self.catalog().books.account(device);
         let owner = self.catalog().devices[&device].owner.clone();
-        self.must_post(events::holdback_released(device, account.decided, &owner, account.held, self.now()));
+        self.must_post(events::holdback_released(device, account.releases + 1, &owner, account.held, self.now()));
     }
 
     /// A device was caught: what was held back is lost.

@@ -24,6 +24,8 @@ pub struct Catalog {
     pub(crate) convicted: BTreeMap<DeviceId, Conviction>,
     /// What draws depend on now: its number, it, and since when.
     pub(crate) audit_secret: Option<(u64, Secret, Timestamp)>,
+    /// How long each device was present on the day that is not settled, and which day that is.
+    pub(crate) attendance: BTreeMap<DeviceId, (u32, Millis)>,
     /// Credits, claims and the log.
     pub(crate) books: Books,
     /// Open jobs only: an ended one is in history.
@@ -153,6 +155,8 @@ impl Catalog {
                 self.jobs.remove(id).expect("an ended job was open");
                 self.books.close(*id);
             }
+            Change::Attended(device, _, Millis(0)) => _ = self.attendance.remove(device),
+            Change::Attended(device, day, total) => _ = self.attendance.insert(*device, (*day, *total)),
             Change::Logged(event) => self.books.apply(&event.logged),
             Change::Carried(carried) => self.books = Books::carry(carried),
         }
@@ -263,6 +267,7 @@ pub(crate) struct Present {
     pub(crate) jail: Option<(JailLayers, Timestamp)>,
     /// Leases whose results came too late and whose claims were decided so.
     pub(crate) refused: VecDeque<LeaseId>,
+    pub(crate) attendance: crate::attendance::Attendance,
     pub(crate) leases: BTreeMap<LeaseId, Held>,
     pub(crate) parked: Option<Parked>,
     /// After an attempt that failed here, the device stays away from the task until then.

@@ -7,7 +7,7 @@ use crate::state::Work;
 use crate::{Change, Coordinator, Effect, Finding};
 use caii_audit::{Finding as Found, Logged};
 use caii_model::*;
-use caii_verify::{AUDITS_FINAL, Secret, Standing, audits_due, draw_chance, draw_items, draw_more};
+use caii_verify::{Secret, Standing, audits_due, draw_chance, draw_items, draw_more};
 use std::collections::BTreeSet;
 
 /// Who was wrong about items of an audit, by its places.
@@ -174,9 +174,7 @@ impl Draft<'_> {
     fn stands(&mut self, device: DeviceId, workload: Digest, standing: Standing) {
         if !self.catalog().convicted.contains_key(&device) && self.catalog().standing(device, workload) != standing {
             self.record(Change::StandingChanged(device, workload, standing));
-            if standing.survived >= u64::from(AUDITS_FINAL) && self.is_open() {
-                self.release_held(device);
-            }
+            self.release_held(device, workload);
         }
     }
 
@@ -402,7 +400,7 @@ impl Draft<'_> {
 
     /// Ends an audit and counts what its device survived.
     fn end_audit(&mut self, task: TaskId, end: AuditEnd, faults: &Faults) {
-        self.log_end(task, &end, faults);
+        let found = self.log_end(task, &end, faults);
         let workload = self.catalog().jobs[&task.job].spec.workload;
         let of = self.work(task.job).checks.audits[&task.index].audit.of;
         let before = self.survived_here(task.job, of);
@@ -411,7 +409,7 @@ impl Draft<'_> {
         self.presence().refereed.remove(&task);
         self.presence().unattended.remove(&task);
         self.drop_leases_of_task(task);
-        self.pay_auditor(task, faults);
+        self.pay_auditor(task, faults, found);
         let after = self.survived_here(task.job, of);
         let standing = self.catalog().standing(of, workload);
         let waived = before.1 - after.1;
@@ -420,7 +418,8 @@ impl Draft<'_> {
         self.finalise_all(of, workload);
     }
 
-    fn log_end(&mut self, task: TaskId, end: &AuditEnd, faults: &Faults) {
+    /// Whether anything came of it.
+    fn log_end(&mut self, task: TaskId, end: &AuditEnd, faults: &Faults) -> bool {
         let places = self.coordinator().places(task);
         let work = self.work(task.job);
         let state = &work.checks.audits[&task.index];
@@ -444,14 +443,18 @@ impl Draft<'_> {
         let found: Vec<(ItemId, Found)> = found.collect();
         let auditor = work.settled.contains_key(&task.index).then_some(task);
         self.log_outcome(task.job, of, auditor, &found);
+        !found.is_empty()
     }
 
-    /// An audit ended: whoever did it has done so well, unless it is convicted or about to be.
-    fn pay_auditor(&mut self, task: TaskId, faults: &Faults) {
+    /// An audit ended: whoever did it has done so well, unless it is convicted or about to be. Work that shows nothing about
+    /// anybody was not checked by anybody either.
+    fn pay_auditor(&mut self, task: TaskId, faults: &Faults, found: bool) {
         let Some(settled) = self.work(task.job).settled.get(&task.index) else { return };
         let device = settled.device;
         if self.catalog().convicted.contains_key(&device) {
             self.void_claim(task, VoidReason::Distrusted);
+        } else if !found {
+            self.void_claim(task, VoidReason::Undecided);
         } else if faults.auditor.is_empty() {
             self.pay(task);
         }

@@ -115,15 +115,15 @@ pub fn device_forfeited(forfeiture: &Forfeiture, owner_balance: MicroCredits, at
     entry(Purpose::DeviceForfeited(*device, *through), at, &postings)
 }
 
-/// A device has earned trust: what was held back for its claims up to this one is free.
+/// A device has earned trust: what was held back for it is free; `number` counts its releases.
 pub fn holdback_released(
     device: DeviceId,
-    through: u64,
+    number: u64,
     owner: &Account,
     amount: MicroCredits,
     at: Timestamp,
 ) -> Option<Entry> {
-    let purpose = Purpose::HoldbackReleased(device, through);
+    let purpose = Purpose::HoldbackReleased(device, number);
     one(purpose, at, Held(owner.clone()), Member(owner.clone()), amount, TransferKind::Release)
 }
 

@@ -52,7 +52,7 @@ pub enum Purpose {
     TaskAccepted(TaskId, DeviceId),
     /// It turned out not to count.
     TaskVoided(TaskId, DeviceId),
-    /// What was held back for the device's claims up to this sequence number is released.
+    /// What was held back for the device is released, for so many times.
     HoldbackReleased(DeviceId, u64),
     /// A device was caught; its claims up to this sequence number lose what was held back.
     DeviceForfeited(DeviceId, u64),
@@ -227,7 +227,8 @@ impl TransferKind {
         }
     }
 
-    fn code(self) -> u8 {
+    /// Its number in canonical bytes, for ever.
+    pub fn code(self) -> u8 {
         // Declared in the order of `ALL`, to which a test holds it.
         self as u8 + 1
     }

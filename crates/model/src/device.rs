@@ -126,6 +126,8 @@ pub struct ExchangeRequest {
     pub reports: Vec<Report>,
     /// Workloads that it can start without fetching or compiling.
     pub ready: Vec<Digest>,
+    /// The challenge in the last reply that it got: by signing it the device shows that it is there now. 0: none yet.
+    pub challenge: u64,
 }
 
 /// What became of a lease.
@@ -161,4 +163,6 @@ pub struct ExchangeReply {
     /// How many of the device's claims the pool has decided, with those in the request: the next one's number is larger
     /// by one.
     pub claims: u64,
+    /// A random number for the next request, which nobody could know before.
+    pub challenge: u64,
 }

@@ -379,7 +379,7 @@ impl Receipt {
     ///
     /// | bytes | field |
     /// |---|---|
-    /// | 1 | reason: 1 late, 2 job-ended, 3 lease, 4 malformed, 5 meter, 6 wrong, 7 outvoted, 8 distrusted, 9 quarantined |
+    /// | 1 | reason: 1 late, 2 job-ended, 3 lease, 4 malformed, 5 meter, 6 wrong, 7 outvoted, 8 distrusted, 9 quarantined, 10 undecided |
     pub fn to_canonical(&self) -> Vec<u8> {
         let (policy, copies) = match self.policy {
             VerificationPolicy::Audit => (1, 0),
@@ -484,5 +484,60 @@ impl Accepted {
         }
         let reward = Reward { compute, reliability, energy, total, held };
         Ok(Self { record, probation, audit_fuel, reward, charge })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Bytes, JailLayers, LeaseId, TaskInput};
+
+    #[test]
+    fn a_claim_names_what_was_leased_and_what_came_of_it() {
+        let digest = |byte| Digest([byte; 32]);
+        let lease = Lease {
+            id: LeaseId([1; 8]),
+            pool: PoolId([2; 8]),
+            task: TaskId { job: JobId(3), index: TaskIndex(4) },
+            device: DeviceId([5; 8]),
+            workload: digest(6),
+            input: TaskInput { digest: digest(7), offset: 8, len: 9, records: 10 },
+            blob: digest(11),
+            issued: Timestamp(12),
+            expires: Timestamp(13),
+        };
+        let report = TaskReport {
+            root: digest(14),
+            result: digest(15),
+            size: Bytes(16),
+            items: 17,
+            items_failed: 3,
+            records_failed: 4,
+            fuel: Fuel(18),
+            cpu: Millis(19),
+            wall: Millis(20),
+            jail: JailLayers(21),
+        };
+        let energy = Energy { used: Millijoules(22), method: EnergyMethod::Tdp };
+        let claim = Claim::of(&lease, MeterId(digest(23)), &report, 24, energy);
+        let expected = Claim {
+            pool: PoolId([2; 8]),
+            device: DeviceId([5; 8]),
+            sequence: 24,
+            task: lease.task,
+            workload: digest(6),
+            meter: MeterId(digest(23)),
+            input: digest(7),
+            root: digest(14),
+            items: 17,
+            items_failed: 3,
+            fuel: Fuel(18),
+            cpu: Millis(19),
+            wall: Millis(20),
+            energy,
+            jail: JailLayers(21).digest(),
+        };
+        assert_eq!(claim, expected);
+        assert_eq!(Claim::from_canonical(&claim.to_canonical()), Ok(claim));
     }
 }

@@ -11,7 +11,6 @@ use caii_trust::{LeaseAuthority, SimAuthority};
 use std::collections::{BTreeMap, VecDeque};
 
 pub(crate) const METER: MeterId = MeterId(Digest([9; 32]));
-const POOL: PoolId = PoolId([3; 8]);
 /// The secret's hash of the ticket of one of four owners.
 pub(crate) fn ticket(owner: u8) -> Digest {
     Digest([7 + owner; 32])
@@ -44,6 +43,8 @@ pub(crate) struct Node {
     /// The next commit takes so long.
     pub(crate) stall: u64,
     mutation: Option<Mutation>,
+    /// The log, entry by entry, as far as it is durable.
+    pub(crate) log: Vec<caii_audit::Event>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +103,13 @@ impl Node {
             dies: None,
             stall: 0,
             mutation,
+            log: vec![],
         }
+    }
+
+    /// What is durable.
+    pub(crate) fn catalog(&self) -> &Catalog {
+        &self.committed
     }
 
     pub(crate) fn clock(&self, now: u64) -> Timestamp {
@@ -133,6 +140,7 @@ impl World {
         self.start_coordinator();
         let account = Account::new("operator").expect("a valid name");
         let founding = [
+            Input::Open(Box::new(crate::books::opening())),
             Input::KeyCreate {
                 name: "first".into(),
                 account: account.clone(),
@@ -170,7 +178,7 @@ impl World {
         let boot = BootId(self.rng.bytes()[..16].try_into().expect("16 bytes"));
         let (config, authority, now) = (self.node.config(), self.node.authority(), self.node.clock(self.now));
         let (coordinator, effects) =
-            Coordinator::load(config, POOL, boot, authority, &snapshot.changes, snapshot.next, now);
+            Coordinator::load(config, crate::books::pool(), boot, authority, &snapshot.changes, snapshot.next, now);
         self.note(|| format!("coordinator: process {id} starts"));
         if !forgetful && *coordinator.catalog() != self.node.committed {
             self.object("what was loaded differs from what was committed".into());
@@ -318,6 +326,7 @@ impl World {
             for report in &mut request.reports {
                 let detail = "the result could not be read".into();
                 report.outcome = Err(AttemptFailure { kind: AttemptFailureKind::MalformedResult, detail });
+                report.claim = None;
             }
         }
         input
@@ -338,6 +347,9 @@ impl World {
             self.node.committed.apply(change);
             if let Change::DeviceEnrolled(device, _) = change {
                 self.checks.enrolled(device.id, device.owner.clone());
+            }
+            if let Change::Logged(event) = change {
+                self.node.log.push(event.as_ref().clone());
             }
             let checked = self.checks.committed(change, &self.lies);
             self.ensure(checked);
@@ -454,6 +466,8 @@ impl World {
             let checked = self.checks.stored(job, record.as_ref(), &settled);
             self.ensure(checked);
         }
+        let checked = crate::books::check(&self.node.log, self.node.catalog());
+        self.ensure(checked);
     }
 }
 

@@ -6,6 +6,7 @@ use crate::{Character, Plan, Rng};
 use caii_agent::{Action, Agent, Config, Context, ExitReason, Input};
 use caii_coordinator::Reply;
 use caii_model::*;
+use caii_trust::SigningKey;
 use std::collections::BTreeSet;
 
 /// A machine that somebody lends.
@@ -13,7 +14,7 @@ pub(crate) struct Host {
     pub(crate) character: Character,
     pub(crate) is_clone: bool,
     shares_identity: bool,
-    public_key: [u8; 32],
+    key: SigningKey,
     owner: u8,
     device: DeviceId,
     enrolled: bool,
@@ -35,18 +36,34 @@ pub(crate) struct Host {
 }
 
 impl Host {
+    /// How many of its claims its agent believes to be decided.
+    pub(crate) fn claims(&self) -> u64 {
+        self.agent.as_ref().map_or(0, |agent| agent.claims().decided)
+    }
+
+    /// Signs what its agent claims.
+    pub(crate) fn sign(&self, reports: &mut [Report]) {
+        for Report { lease, outcome, claim } in reports {
+            if let (Ok(report), Some(claim)) = (outcome, claim) {
+                let unsigned = Claim::of(&lease.lease, METER, report, claim.sequence, claim.energy);
+                claim.signature = self.key.sign(Claim::SIGNED_FOR, &unsigned.digest());
+            }
+        }
+    }
+
     pub(crate) fn all(plan: &Plan, rng: &mut Rng) -> Vec<Self> {
         let originals = plan.devices.iter().enumerate().map(|(place, character)| (place, *character, false));
         let clones = plan.clones.iter().map(|place| (*place, plan.devices[*place], true));
         let host = |(place, character, is_clone): (usize, Character, bool)| {
-            let public_key = [place as u8 + 1; 32];
+            let key = SigningKey::from_seed([place as u8 + 1; 32]);
+            let device = caii_trust::device_id(&key.public());
             Self {
                 character,
                 is_clone,
                 shares_identity: plan.clones.contains(&place),
-                public_key,
+                key,
                 owner: place as u8 % plan.owners,
-                device: caii_trust::device_id(&public_key),
+                device,
                 enrolled: false,
                 agent: None,
                 incarnation: 0,
@@ -90,7 +107,7 @@ impl World {
             return;
         }
         if !host.enrolled {
-            let (public_key, secret_hash) = (host.public_key, ticket(host.owner));
+            let (public_key, secret_hash) = (host.key.public(), ticket(host.owner));
             self.after(3_000, Event::HostStarts { host: place });
             if !self.lost() {
                 let name = format!("device {place}");
@@ -169,7 +186,7 @@ impl World {
         let over = match &input {
             Input::InputReady(id)
             | Input::InputFailed(id, _)
-            | Input::TaskFinished(id, _)
+            | Input::TaskFinished(id, ..)
             | Input::TaskFailed(id, _)
             | Input::ResultStored(id)
             | Input::ResultStoreFailed(id) => Some(*id),
@@ -347,7 +364,7 @@ impl World {
                     report.items += 1;
                     self.checks.device_failed(lease.id, AttemptFailureKind::MalformedResult);
                 }
-                Input::TaskFinished(lease.id, report)
+                Input::TaskFinished(lease.id, report, Energy::UNKNOWN)
             }
         };
         self.start(place, lease.id, most / 4, most, input);

@@ -9,6 +9,7 @@
 //!
 //! The same plan gives the same trace, byte for byte. What is absent: clocks, randomness from outside, IO, threads.
 
+mod books;
 pub mod cheats;
 mod checks;
 mod coordinator;

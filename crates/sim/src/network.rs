@@ -31,6 +31,7 @@ impl World {
         self.after(request.wait.0 + PATIENCE, Event::Answered { host, incarnation, sequence, answer });
         let own = request.reports.len();
         self.forge(host, &mut request);
+        self.hosts[host].sign(&mut request.reports);
         if self.cut(host) || self.lost() {
             return;
         }
@@ -78,7 +79,9 @@ impl World {
         self.note(|| format!("{} forges a lease of {}", request.device, signed.lease.task));
         if self.rng.chance(500) {
             let outcome = Ok(honest_report(&signed.lease.input));
-            request.reports.push(Report { lease: signed, outcome });
+            // As a claim that would be the next if the request has no other.
+            let claim = Some(SignedClaim::unsigned(self.hosts[host].claims() + 1, Energy::UNKNOWN));
+            request.reports.push(Report { lease: signed, outcome, claim });
         } else {
             request.holding.push(signed);
         }

@@ -265,6 +265,7 @@ impl World {
             input,
             records_per_task: None,
             verification: plan.verification,
+            max_price: None,
             deadline,
         };
         let input = match self.stages[job] {

@@ -151,6 +151,7 @@ fn submitted(job: JobId) -> Change {
         input: None,
         records_per_task: None,
         verification: Verification::Off,
+        max_price: None,
         deadline: Timestamp(u64::MAX),
     };
     Change::JobSubmitted(job, spec, Timestamp(1))

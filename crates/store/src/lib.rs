@@ -10,6 +10,7 @@
 //! coordinator's business. Locking a pool's directory is the caller's; the fence holds without it.
 
 mod blobs;
+mod books;
 #[cfg(test)]
 mod conformance;
 #[cfg(feature = "sqlite")]
@@ -22,6 +23,7 @@ mod sqlite;
 mod store;
 
 pub use blobs::*;
+pub use books::*;
 #[cfg(feature = "sqlite")]
 pub use local_blobs::{LocalBlobs, SMALL_MAX};
 pub use memory::MemoryStore;

@@ -1,7 +1,15 @@
 //! A store in memory, for tests and simulations: it forgets everything when its last handle goes.
 
-use crate::{Epoch, JobQuery, Snapshot, Store, StoreError};
-use caii_coordinator::{Attempt, Change, JobRecord, NextIds};
+mod books;
+
+use crate::{
+    BookQueries, Epoch, JobPrice, JobQuery, LoggedReceipt, ReceiptQuery, Snapshot, StatementLine, Store, StoreError,
+    WORKLOAD_JOBS_MAX,
+};
+pub(crate) use books::Log;
+use caii_audit::Event;
+use caii_coordinator::{Attempt, Carried, Change, JobRecord, NextIds};
+use caii_ledger::{Entry, TransferId};
 use caii_model::*;
 use caii_verify::{Secret, Standing};
 use std::collections::BTreeMap;
@@ -33,6 +41,8 @@ struct Rows {
     convictions: BTreeMap<DeviceId, Conviction>,
     /// By period: the secret and since when.
     secrets: BTreeMap<u64, (Secret, Timestamp)>,
+    attendance: BTreeMap<DeviceId, (u32, Millis)>,
+    log: Log,
     jobs: BTreeMap<JobId, JobRow>,
     next: NextIds,
 }
@@ -124,6 +134,52 @@ impl Store for MemoryStore {
         let settled = pool.rows.jobs.get(&job).into_iter().flat_map(|job| &job.settled);
         Ok(settled.map(|(task, settled)| (*task, settled.clone())).collect())
     }
+
+    fn logged(&mut self, from: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
+        Ok(self.lock().rows.log.logged(from, limit))
+    }
+
+    fn books(&mut self) -> &mut dyn BookQueries {
+        self
+    }
+}
+
+impl BookQueries for MemoryStore {
+    fn entry_at(&mut self, at: Timestamp) -> Result<u64, StoreError> {
+        Ok(self.lock().rows.log.entry_at(at))
+    }
+
+    fn receipts(&mut self, query: &ReceiptQuery) -> Result<Vec<LoggedReceipt>, StoreError> {
+        Ok(self.lock().rows.log.receipts(query))
+    }
+
+    fn receipt(&mut self, device: DeviceId, sequence: u64) -> Result<Option<LoggedReceipt>, StoreError> {
+        Ok(self.lock().rows.log.receipt(device, sequence))
+    }
+
+    fn receipts_of_workload(&mut self, workload: Digest, limit: usize) -> Result<Vec<Receipt>, StoreError> {
+        let pool = self.lock();
+        let jobs = pool.rows.jobs.iter().rev().take(WORKLOAD_JOBS_MAX);
+        let jobs = jobs.filter(|(_, job)| job.record.spec.workload == workload).map(|(id, _)| *id);
+        Ok(pool.rows.log.receipts_of_jobs(jobs, limit))
+    }
+
+    fn statement(
+        &mut self,
+        member: &Account,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<StatementLine>, StoreError> {
+        Ok(self.lock().rows.log.statement(member, before, limit))
+    }
+
+    fn job_price(&mut self, job: JobId) -> Result<JobPrice, StoreError> {
+        Ok(self.lock().rows.log.job_price(job))
+    }
+
+    fn posted(&mut self, id: TransferId) -> Result<Option<(u64, Entry)>, StoreError> {
+        Ok(self.lock().rows.log.posted(id))
+    }
 }
 
 impl Rows {
@@ -144,13 +200,20 @@ impl Rows {
         changes.extend(self.convictions.values().cloned().map(Change::DeviceConvicted));
         let standings = self.standings.iter();
         changes.extend(standings.map(|((device, of), standing)| Change::StandingChanged(*device, *of, *standing)));
+        let attendance = self.attendance.iter();
+        changes.extend(attendance.map(|(device, (day, total))| Change::Attended(*device, *day, *total)));
         let secret = self.secrets.last_key_value();
         changes.extend(secret.map(|(period, (secret, since))| Change::AuditSecret {
             period: *period,
             secret: *secret,
             since: *since,
         }));
-        self.jobs.values().filter(|job| job.record.end.is_none()).for_each(|job| job.replay(&mut changes));
+        let open = || self.jobs.iter().filter(|(_, job)| job.record.end.is_none());
+        if !self.log.events().is_empty() {
+            let carried = Carried::of(self.log.events(), &open().map(|(id, _)| *id).collect());
+            changes.push(Change::Carried(Box::new(carried)));
+        }
+        open().for_each(|(_, job)| job.replay(&mut changes));
         Snapshot { changes, next: self.next }
     }
 
@@ -246,6 +309,14 @@ impl Rows {
                 let before = self.standings.insert((device, workload), standing);
                 Box::new(move |rows| restore(&mut rows.standings, (device, workload), before))
             }
+            Change::Attended(device, _, Millis(0)) => {
+                let before = self.attendance.remove(&device);
+                Box::new(move |rows| restore(&mut rows.attendance, device, before))
+            }
+            Change::Attended(device, day, total) => {
+                let before = self.attendance.insert(device, (day, total));
+                Box::new(move |rows| restore(&mut rows.attendance, device, before))
+            }
             Change::DeviceConvicted(conviction) => {
                 let (device, standings) = (conviction.device, self.standings.clone());
                 self.standings.retain(|(other, _), _| *other != device);
@@ -281,6 +352,11 @@ impl Rows {
                 record.end = Some(end);
                 undo_job(id, |job| (job.record.end, job.record.ending) = (None, before))
             }
+            Change::Logged(event) => {
+                self.log.push(*event)?;
+                Box::new(|rows| rows.log.pop())
+            }
+            Change::Carried(_) => return Err("it is what a store loads, not what is committed"),
         })
     }
 

@@ -1,6 +1,9 @@
 //! The words that stand for closed enums in rows. They are stored: a word never changes its meaning.
 
-use caii_model::{AttemptFailureKind, Ending, Endpoint, FilePurpose, JobKind, Role, Verification, VoidReason};
+use caii_ledger::LedgerAccount;
+use caii_model::{
+    Account, AttemptFailureKind, Ending, Endpoint, FilePurpose, JobId, JobKind, Role, Verification, VoidReason,
+};
 
 /// An enum whose variants are stored as words.
 pub(crate) trait Named: Copy + 'static {
@@ -135,5 +138,32 @@ pub(crate) fn ending_name(ending: &Ending) -> &'static str {
         Ending::Cancelled => "cancelled",
         Ending::Expired => "expired",
         Ending::Failed { .. } => "failed",
+    }
+}
+
+/// The word for a kind of the ledger's accounts, and what names one of them.
+pub(crate) fn ledger_account_name(account: &LedgerAccount) -> (&'static str, String) {
+    match account {
+        LedgerAccount::Member(name) => ("member", name.to_string()),
+        LedgerAccount::Escrow(job) => ("escrow", job.0.to_string()),
+        LedgerAccount::Held(name) => ("held", name.to_string()),
+        LedgerAccount::Fees => ("fees", String::new()),
+        LedgerAccount::Verification => ("verification", String::new()),
+        LedgerAccount::Treasury => ("treasury", String::new()),
+        LedgerAccount::Payable(name) => ("payable", name.to_string()),
+    }
+}
+
+/// What a word and a name stand for.
+pub(crate) fn ledger_account_from(kind: &str, name: &str) -> Option<LedgerAccount> {
+    match (kind, name) {
+        ("member", name) => Account::new(name).map(LedgerAccount::Member),
+        ("escrow", job) => job.parse().ok().map(|job| LedgerAccount::Escrow(JobId(job))),
+        ("held", name) => Account::new(name).map(LedgerAccount::Held),
+        ("fees", "") => Some(LedgerAccount::Fees),
+        ("verification", "") => Some(LedgerAccount::Verification),
+        ("treasury", "") => Some(LedgerAccount::Treasury),
+        ("payable", name) => Account::new(name).map(LedgerAccount::Payable),
+        _ => None,
     }
 }

@@ -1,5 +1,6 @@
 //! What keeps a pool's durable state, whichever database is under it.
 
+use crate::BookQueries;
 use caii_audit::Event;
 use caii_coordinator::{Attempt, Change, JobRecord, NextIds};
 use caii_model::{Account, JobId, Settled, TaskIndex};
@@ -76,6 +77,9 @@ pub trait Store: Send {
 
     /// Entries of the pool's log in order, from this number on, at most `limit`. The first one's number is 0.
     fn logged(&mut self, from: u64, limit: usize) -> Result<Vec<Event>, StoreError>;
+
+    /// What can be looked up in the pool's books.
+    fn books(&mut self) -> &mut dyn BookQueries;
 }
 
 /// Why the store did not do it. Unless it says otherwise, nothing was changed.

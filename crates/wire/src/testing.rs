@@ -117,21 +117,24 @@ pub(crate) fn exchange_request(device: DeviceId) -> impl Strategy<Value = Exchan
         prop::collection::vec(report(), 0..4),
         prop::collection::vec(digest(), 0..4),
     );
-    (any::<[Option<[u8; 16]>; 3]>(), any::<[u64; 3]>(), any::<[u32; 2]>(), digest(), lists).prop_map(
-        move |([boot, session, replaces], [sequence, settled_sequence, wait], slots, meter, lists)| ExchangeRequest {
-            device,
-            boot: boot.map(BootId),
-            session: session.map(SessionId),
-            replaces: replaces.map(SessionId),
-            sequence,
-            settled_sequence,
-            meter: MeterId(meter),
-            slots_free: slots[0],
-            slots: slots[1],
-            wait: Millis(wait),
-            holding: lists.0,
-            reports: lists.1,
-            ready: lists.2,
+    (any::<[Option<[u8; 16]>; 3]>(), any::<[u64; 4]>(), any::<[u32; 2]>(), digest(), lists).prop_map(
+        move |([boot, session, replaces], [sequence, settled_sequence, wait, challenge], slots, meter, lists)| {
+            ExchangeRequest {
+                device,
+                boot: boot.map(BootId),
+                session: session.map(SessionId),
+                replaces: replaces.map(SessionId),
+                sequence,
+                settled_sequence,
+                meter: MeterId(meter),
+                slots_free: slots[0],
+                slots: slots[1],
+                wait: Millis(wait),
+                holding: lists.0,
+                reports: lists.1,
+                ready: lists.2,
+                challenge,
+            }
         },
     )
 }
@@ -140,8 +143,8 @@ pub(crate) fn exchange_reply() -> impl Strategy<Value = ExchangeReply> {
     let outcome = prop_oneof![Just(Ok(())), prop::sample::select(every_refusal()).prop_map(Err)];
     let acks = prop::collection::vec((any::<[u8; 8]>().prop_map(LeaseId), outcome), 0..5);
     let dropped = prop::collection::vec(any::<[u8; 8]>().prop_map(LeaseId), 0..5);
-    (any::<[u8; 16]>(), any::<[u64; 4]>(), prop::collection::vec(signed_lease(), 0..5), acks, dropped).prop_map(
-        |(session, [sequence, now, governance, claims], leases, acks, dropped)| ExchangeReply {
+    (any::<[u8; 16]>(), any::<[u64; 5]>(), prop::collection::vec(signed_lease(), 0..5), acks, dropped).prop_map(
+        |(session, [sequence, now, governance, claims, challenge], leases, acks, dropped)| ExchangeReply {
             session: SessionId(session),
             sequence,
             now: Timestamp(now),
@@ -150,6 +153,7 @@ pub(crate) fn exchange_reply() -> impl Strategy<Value = ExchangeReply> {
             dropped,
             governance,
             claims,
+            challenge,
         },
     )
 }
@@ -342,6 +346,7 @@ pub(crate) fn sample_request(device: DeviceId) -> ExchangeRequest {
         holding: vec![sample_lease()],
         reports: Vec::new(),
         ready: vec![Digest([6; 32])],
+        challenge: 0x0123_4567_89ab_cdef,
     }
 }
 

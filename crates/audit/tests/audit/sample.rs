@@ -9,7 +9,7 @@ use caii_trust::{
     Body, Certification, Charter, Envelope, Mandate, PAYLOAD_TYPE, PublicKey, Revocations, SigningKey, Steward,
     device_id,
 };
-use caii_verify::{Depth, Secret, Standing, audits_due, draw_chance, draw_items, draw_more};
+use caii_verify::{Depth, Record, Secret, Standing, audits_due, draw_chance, draw_items, draw_more};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) const START: u64 = 1_800_000_000_000;
@@ -127,23 +127,52 @@ pub(crate) struct Sample {
     now: u64,
     devices: Vec<Device>,
     tariffs: Vec<Tariff>,
-    drawn: BTreeMap<(usize, Digest), u64>,
+    standings: BTreeMap<usize, Standing>,
     secrets: u64,
     requesters: BTreeMap<JobId, Account>,
+    /// Claims that were drawn from and are not final.
     pub(crate) open: BTreeMap<(JobId, usize), Vec<Open>>,
+    /// Accepted claims, paid or not: what each is owed.
+    owed: BTreeMap<(usize, u64), Owed>,
+    /// What was held back of each device since it was released last.
+    held: BTreeMap<usize, MicroCredits>,
 }
 
-/// An accepted claim that can be drawn from.
+struct Owed {
+    task: TaskId,
+    settlement: Settlement,
+    own: bool,
+    paid: bool,
+}
+
+/// An accepted claim that is not final.
 #[derive(Clone)]
 pub(crate) struct Open {
     pub(crate) sequence: u64,
-    pub(crate) items: u32,
     pub(crate) drawn: Vec<u32>,
+    /// Of those drawn, the ones without an outcome.
+    pub(crate) waits: Vec<u32>,
     task: TaskId,
-    settlement: Settlement,
+    policy: VerificationPolicy,
+    depth: u32,
+    record: Record,
+    /// Copies that agreed.
+    copies: u32,
+}
+
+impl Open {
+    fn is_final(&self, standing: Standing) -> bool {
+        match self.policy {
+            VerificationPolicy::Quorum { copies } => self.copies + 1 == copies,
+            VerificationPolicy::Audit | VerificationPolicy::Spot => self.record.is_final(standing, Depth(self.depth)),
+        }
+    }
 }
 
 pub(crate) const WORKLOAD: Digest = Digest([0x77; 32]);
+
+/// How many audits make a result final here.
+const DEPTH: u32 = 30;
 
 /// What a device is given.
 #[derive(Clone, Copy)]
@@ -154,7 +183,7 @@ pub(crate) struct Work {
     pub(crate) items: u32,
     pub(crate) policy: VerificationPolicy,
     pub(crate) probation: bool,
-    /// Nothing of it is the requester's.
+    /// It audits another claim: nothing of it is the requester's, unless it is a quorum's copy.
     pub(crate) audit: bool,
 }
 
@@ -167,10 +196,12 @@ impl Sample {
             now: START,
             devices: vec![],
             tariffs: vec![],
-            drawn: BTreeMap::new(),
+            standings: BTreeMap::new(),
             secrets: 0,
             requesters: BTreeMap::new(),
             open: BTreeMap::new(),
+            owed: BTreeMap::new(),
+            held: BTreeMap::new(),
         };
         let opened = PoolOpened {
             key: pool_key().public(),
@@ -258,9 +289,13 @@ impl Sample {
     }
 
     pub(crate) fn reserve(&mut self, job: u64, requester: &str, credits: i64) {
+        self.reserve_exactly(job, requester, MicroCredits(credits * 1_000_000));
+    }
+
+    pub(crate) fn reserve_exactly(&mut self, job: u64, requester: &str, amount: MicroCredits) {
         let at = self.at();
         self.requesters.insert(JobId(job), account(requester));
-        self.entry(events::job_reserved(JobId(job), &account(requester), MicroCredits(credits * 1_000_000), at));
+        self.entry(events::job_reserved(JobId(job), &account(requester), amount, at));
     }
 
     pub(crate) fn give_back(&mut self, job: u64) {
@@ -295,65 +330,95 @@ impl Sample {
         (claim, signature)
     }
 
-    /// A claim that is accepted, paid and drawn from; where it is kept its number comes back.
+    fn settlement(&self, work: Work, claim: &Claim) -> (Accepted, Settlement) {
+        let before = self.devices[work.device].accepted;
+        let record = TrackRecord::new(before, before).expect("they are equal");
+        let copy = matches!(work.policy, VerificationPolicy::Quorum { .. });
+        let audit_fuel = if work.audit && !copy { claim.fuel } else { Fuel(0) };
+        let probation = work.probation && work.policy != VerificationPolicy::Spot;
+        let facts =
+            WorkFacts { fuel: Fuel(claim.fuel.0 - audit_fuel.0), audit_fuel, record, energy: claim.energy, probation };
+        let settlement = settle(&self.tariff_now(), &facts, work.policy).expect("it fits");
+        let charge = settlement.price.total;
+        (Accepted { record, probation, audit_fuel, reward: settlement.reward, charge }, settlement)
+    }
+
+    /// A claim that is accepted and drawn from, and paid if it is final at once; its number comes back.
     pub(crate) fn work(&mut self, work: Work) -> u64 {
         let (claim, claim_signature) = self.claim(work);
         let (tariff, at) = (self.tariff_now(), self.at());
-        let device = &self.devices[work.device];
-        let (owner, before) = (device.owner.clone(), device.accepted);
-        let record = TrackRecord::new(before, before).expect("they are equal");
-        let audit_fuel = if work.audit { claim.fuel } else { Fuel(0) };
-        let facts = WorkFacts {
-            fuel: Fuel(claim.fuel.0 - audit_fuel.0),
-            audit_fuel,
-            record,
-            energy: claim.energy,
-            probation: work.probation,
-        };
-        let settlement = settle(&tariff, &facts, work.policy).expect("it fits");
-        let accepted = Accepted {
-            record,
-            probation: work.probation,
-            audit_fuel,
-            reward: settlement.reward,
-            charge: settlement.price.total,
-        };
+        let owner = self.devices[work.device].owner.clone();
+        let (accepted, settlement) = self.settlement(work, &claim);
         let (task, sequence, root, items) = (claim.task, claim.sequence, claim.root, claim.items);
         self.log(Logged::Receipt(Box::new(Receipt {
             claim,
             claim_signature,
-            owner: owner.clone(),
+            owner,
             policy: work.policy,
             tariff: tariff.digest(),
             at,
             verdict: Verdict::Accepted(accepted),
         })));
         self.devices[work.device].accepted += 1;
-        let id = self.id(work.device);
-        self.entry(events::task_accepted(task, id, &owner, &settlement, at).expect("it splits"));
-        let mut open = Open { sequence, items, drawn: vec![], task, settlement };
+        self.owed.insert((work.device, sequence), Owed { task, settlement, own: !work.audit, paid: false });
         if work.audit {
             return sequence;
         }
-        let drawn_before = self.drawn.entry((work.device, WORKLOAD)).or_default();
-        let (period, before) = (self.secrets, *drawn_before);
-        let depth = if work.policy == VerificationPolicy::Audit { 30 } else { 0 };
-        let drawn = match work.policy {
+        let standing = self.standings.entry(work.device).or_default();
+        let (period, mark) = (self.secrets, standing.drawn);
+        let depth = if work.policy == VerificationPolicy::Audit { DEPTH } else { 0 };
+        let drawn: Vec<u32> = match work.policy {
             VerificationPolicy::Quorum { .. } => (0..items).collect(),
             VerificationPolicy::Audit | VerificationPolicy::Spot => {
                 let secret = Secret(Digest::of(&period.to_le_bytes()).0);
-                let standing = Standing { drawn: before, survived: 0 };
-                let count = audits_due(standing, items, Depth(depth), draw_chance(&secret, task, &root));
+                let count = audits_due(*standing, items, Depth(depth), draw_chance(&secret, task, &root));
                 draw_items(&secret, task, &root, items, count)
             }
         };
-        *drawn_before += drawn.len() as u64;
-        open.drawn.clone_from(&drawn);
-        let claim = ClaimRef { device: id, sequence };
+        standing.drawn += drawn.len() as u64;
+        let record = Record { items, mark, drawn: drawn.len() as u32, survived: 0 };
+        let (policy, waits) = (work.policy, drawn.clone());
+        let open = Open { sequence, drawn: drawn.clone(), waits, task, policy, depth, record, copies: 0 };
+        let claim = ClaimRef { device: self.id(work.device), sequence };
         let at = self.at();
-        self.log(Logged::AuditDrawn(AuditDrawn { claim, period, depth, drawn_before: before, items: drawn, at }));
+        self.log(Logged::AuditDrawn(AuditDrawn { claim, period, depth, drawn_before: mark, items: drawn, at }));
         self.open.entry((task.job, work.device)).or_default().push(open);
+        self.pay_final(work.device);
         sequence
+    }
+
+    /// What the next claim of this work would cost its requester.
+    pub(crate) fn cost(&mut self, work: Work) -> MicroCredits {
+        let (claim, _) = self.claim(work);
+        self.devices[work.device].next -= 1;
+        self.settlement(work, &claim).1.price.total
+    }
+
+    fn pay_claim(&mut self, device: usize, sequence: u64) {
+        let (id, owner, at) = (self.id(device), self.devices[device].owner.clone(), self.at());
+        let owed = self.owed.get_mut(&(device, sequence)).expect("it was accepted");
+        owed.paid = true;
+        let held = self.held.entry(device).or_default();
+        *held = held.checked_add(owed.settlement.reward.held).expect("it fits");
+        let entry = events::task_accepted(owed.task, id, &owner, &owed.settlement, at).expect("it splits");
+        self.entry(entry);
+    }
+
+    /// Pays what is final of a device, whatever the job.
+    fn pay_final(&mut self, device: usize) {
+        let standing = self.standings.get(&device).copied().unwrap_or_default();
+        let mut ready = Vec::new();
+        for ((_, of), open) in &mut self.open {
+            if *of == device {
+                open.retain(|open| {
+                    let waits = !open.is_final(standing);
+                    ready.extend((!waits).then_some(open.sequence));
+                    waits
+                });
+            }
+        }
+        ready.into_iter().for_each(|sequence| self.pay_claim(device, sequence));
+        self.open.retain(|_, open| !open.is_empty());
     }
 
     pub(crate) fn void(&mut self, work: Work, reason: VoidReason) {
@@ -364,94 +429,184 @@ impl Sample {
         self.log(Logged::Receipt(Box::new(receipt)));
     }
 
-    /// More items of a device, as at the end of a job.
-    pub(crate) fn draw_more(&mut self, job: u64, device: usize, count: u64) {
-        let before = self.drawn[&(device, WORKLOAD)];
-        let secret = self.secret(self.secrets);
-        let (id, period, at) = (self.id(device), self.secrets, self.at());
-        let open = self.open.get_mut(&(JobId(job), device)).expect("it has claims");
+    /// What of a device still has to be drawn for its claims to be final, as at the end of a job.
+    pub(crate) fn draw_more(&mut self, job: u64, device: usize) {
+        let standing = self.standings[&device];
+        let (secret, id, period, at) = (self.secret(self.secrets), self.id(device), self.secrets, self.at());
+        let Some(open) = self.open.get_mut(&(JobId(job), device)) else { return };
+        let count = open.iter().map(|open| open.record.undrawn(standing, Depth(open.depth))).max().unwrap_or(0);
+        if count == 0 {
+            return;
+        }
         open.sort_by_key(|open| open.task);
         let fresh = |open: &Open| {
             let drawn = open.drawn.clone();
             let sequence = open.sequence;
-            (0..open.items).filter(move |item| !drawn.contains(item)).map(move |item| (sequence, item))
+            (0..open.record.items).filter(move |item| !drawn.contains(item)).map(move |item| (sequence, item))
         };
         let undrawn: Vec<(u64, u32)> = open.iter().flat_map(fresh).collect();
-        let places = draw_more(&secret, JobId(job), id, before, undrawn.len() as u64, count);
+        let places = draw_more(&secret, JobId(job), id, standing.drawn, undrawn.len() as u64, count);
         let items: Vec<(u64, u32)> = places.into_iter().map(|place| undrawn[place as usize]).collect();
         for (sequence, item) in &items {
-            open.iter_mut().find(|open| open.sequence == *sequence).expect("it is open").drawn.push(*item);
+            let open = open.iter_mut().find(|open| open.sequence == *sequence).expect("it is open");
+            open.drawn.push(*item);
+            open.waits.push(*item);
+            open.record.drawn += 1;
         }
         let numbers = open.iter().map(|open| open.sequence).collect();
-        *self.drawn.get_mut(&(device, WORKLOAD)).expect("it was read above") += items.len() as u64;
+        self.standings.get_mut(&device).expect("it was read above").drawn += items.len() as u64;
         self.log(Logged::AuditDrawnMore(AuditDrawnMore {
             job: JobId(job),
             device: id,
             period,
-            drawn_before: before,
+            drawn_before: standing.drawn,
             open: numbers,
             items,
             at,
         }));
     }
 
-    /// Runs again everything that was drawn of a device in a job; `wrong` says which items were falsified.
-    pub(crate) fn audit(&mut self, job: u64, of: usize, auditor: usize, task: u32, wrong: impl Fn(u64, u32) -> bool) {
-        let mut open = self.open.get(&(JobId(job), of)).cloned().unwrap_or_default();
-        open.retain(|open| open.items > 0);
-        let policy = VerificationPolicy::Audit;
-        let work = Work { device: auditor, job, task, items: 50, policy, probation: false, audit: true };
-        let sequence = self.work(work);
-        let outcome = |open: &Open| {
-            let sequence = open.sequence;
-            open.drawn
-                .iter()
-                .map(|item| AuditedItem {
-                    sequence,
-                    item: *item,
-                    finding: if wrong(sequence, *item) { Finding::ClaimWrong } else { Finding::Agreed },
-                })
-                .collect::<Vec<_>>()
-        };
-        let items: Vec<AuditedItem> = open.iter().flat_map(outcome).collect();
-        if let Some(mine) = self.open.get_mut(&(JobId(job), of)) {
-            mine.iter_mut().for_each(|open| open.items = 0);
-        }
-        let (of, auditor, at) = (self.id(of), Some(ClaimRef { device: self.id(auditor), sequence }), self.at());
-        self.log(Logged::AuditOutcome(AuditOutcome { of, auditor, items, at }));
+    /// Runs again everything that was drawn of a device in a job and has no outcome; all of it agrees.
+    pub(crate) fn audit(&mut self, job: u64, of: usize, auditor: usize, task: u32) {
+        self.audit_some(job, of, auditor, task, usize::MAX, |_, _| Finding::Agreed);
     }
 
-    /// A device is caught by this item: what it did in the job is void and done again by another.
-    pub(crate) fn convict(&mut self, job: u64, device: usize, item: u32, again: usize) {
-        let open = self.open.remove(&(JobId(job), device)).unwrap_or_default();
+    /// Runs again the first of what was drawn of a device in a job, and finds this. The auditor is paid unless it was
+    /// wrong; the number of its claim comes back.
+    pub(crate) fn audit_some(
+        &mut self,
+        job: u64,
+        of: usize,
+        auditor: usize,
+        task: u32,
+        most: usize,
+        found: impl Fn(u64, u32) -> Finding,
+    ) -> u64 {
+        let open = self.open.get(&(JobId(job), of)).map(Vec::as_slice).unwrap_or_default();
+        let policy = open.first().map_or(VerificationPolicy::Audit, |open| open.policy);
+        let waits = open.iter().flat_map(|open| open.waits.iter().map(|item| (open.sequence, *item)));
+        let items: Vec<AuditedItem> = waits
+            .take(most)
+            .map(|(sequence, item)| AuditedItem { sequence, item, finding: found(sequence, item) })
+            .collect();
+        let work = Work { device: auditor, job, task, items: 50, policy, probation: false, audit: true };
+        let sequence = self.work(work);
+        let lied = items.iter().any(|item| item.finding == Finding::AuditorWrong);
+        self.outcome(job, of, Some((auditor, sequence)), items);
+        if !lied {
+            self.pay_claim(auditor, sequence);
+        }
+        sequence
+    }
+
+    /// Other devices do all of a quorum's task once more, and agree.
+    pub(crate) fn copy(&mut self, work: Work, sequence: u64, copiers: &[(usize, u32)]) {
+        for (copier, task) in copiers {
+            let copy = self.work(Work { device: *copier, task: *task, audit: true, ..work });
+            let finding = Finding::Agreed;
+            let items = (0..work.items).map(|item| AuditedItem { sequence, item, finding }).collect();
+            self.outcome(work.job, work.device, Some((*copier, copy)), items);
+            self.pay_claim(*copier, copy);
+        }
+    }
+
+    fn outcome(&mut self, job: u64, of: usize, auditor: Option<(usize, u64)>, items: Vec<AuditedItem>) {
+        let standing = self.standings.get_mut(&of).expect("it was drawn from");
+        let open = self.open.get_mut(&(JobId(job), of)).expect("it is open");
+        for found in &items {
+            let open = open.iter_mut().find(|open| open.sequence == found.sequence).expect("it is open");
+            let first = open.waits.contains(&found.item);
+            open.waits.retain(|item| *item != found.item);
+            match found.finding {
+                Finding::Agreed | Finding::AuditorWrong => {
+                    open.record.survived += u32::from(first);
+                    standing.survived += u64::from(first);
+                }
+                Finding::ClaimWrong | Finding::BothWrong => {}
+                Finding::Waived => panic!("items are waived with their claim"),
+            }
+        }
+        let whole: BTreeSet<u64> = items.iter().map(|item| item.sequence).collect();
+        open.iter_mut().filter(|open| whole.contains(&open.sequence)).for_each(|open| open.copies += 1);
+        let (id, at) = (self.id(of), self.at());
+        let auditor = auditor.map(|(device, sequence)| ClaimRef { device: self.id(device), sequence });
+        self.log(Logged::AuditOutcome(AuditOutcome { of: id, auditor, items, at }));
+        self.pay_final(of);
+    }
+
+    /// An accepted claim that is not paid counts no more: what was drawn of it is waived first.
+    pub(crate) fn void_claim(&mut self, device: usize, sequence: u64, reason: VoidReason) {
+        let owed = self.owed.remove(&(device, sequence)).expect("it was accepted");
+        assert!(!owed.paid, "the pool is honest");
+        let key = (owed.task.job, device);
+        let open = self.open.entry(key).or_default();
+        let place = open.iter().position(|open| open.sequence == sequence);
+        let waits = place.map(|place| open.remove(place).waits).unwrap_or_default();
+        if !waits.is_empty() {
+            self.standings.get_mut(&device).expect("it was drawn from").drawn -= waits.len() as u64;
+            let waived = |item| AuditedItem { sequence, item, finding: Finding::Waived };
+            let (items, of, at) = (waits.into_iter().map(waived).collect(), self.id(device), self.at());
+            self.log(Logged::AuditOutcome(AuditOutcome { of, auditor: None, items, at }));
+        }
+        let (claim, at) = (ClaimRef { device: self.id(device), sequence }, self.at());
+        self.log(Logged::ClaimVoided(ClaimVoided { claim, reason, at }));
+    }
+
+    /// A job is cancelled: what is not paid of it is void.
+    pub(crate) fn cancel(&mut self, job: u64) {
+        let open = self.owed.iter().filter(|(_, owed)| owed.task.job == JobId(job) && !owed.paid);
+        let open: Vec<(usize, u64)> = open.map(|(claim, _)| *claim).collect();
+        open.into_iter().for_each(|(device, sequence)| self.void_claim(device, sequence, VoidReason::JobEnded));
+    }
+
+    /// A device is caught by this item: what is not final of it is void, what is held back is lost, and of what was paid
+    /// these claims are taken back. The tasks are done again by another.
+    pub(crate) fn convict(
+        &mut self,
+        device: usize,
+        (evidence, item, as_auditor): (ClaimRef, u32, bool),
+        wrong: u64,
+        taken_back: &[u64],
+        again: usize,
+    ) {
         let (id, at) = (self.id(device), self.at());
-        let evidence = ClaimRef { device: id, sequence: open[0].sequence };
-        self.log(Logged::DeviceConvicted(DeviceConvicted { device: id, evidence, item, as_auditor: false, at }));
-        let (mut held, mut paid) = (MicroCredits::ZERO, MicroCredits::ZERO);
-        let requester = self.requesters[&JobId(job)].clone();
-        for open in &open {
-            let at = self.at();
-            self.entry(events::task_voided(open.task, id, &requester, true, &open.settlement.price, at));
-            let reward = open.settlement.reward;
-            held = held.checked_add(reward.held).expect("it fits");
-            paid = paid.checked_add(reward.total.checked_sub(reward.held).expect("a part")).expect("it fits");
+        self.log(Logged::DeviceConvicted(DeviceConvicted { device: id, evidence, item, as_auditor, at }));
+        let own = self.owed.range((device, 0)..=(device, u64::MAX));
+        let unpaid: Vec<(u64, Option<TaskId>)> = own
+            .filter(|(_, owed)| !owed.paid)
+            .map(|((_, sequence), owed)| (*sequence, owed.own.then_some(owed.task)))
+            .collect();
+        let mut tasks: Vec<TaskId> = unpaid.iter().filter_map(|(_, task)| *task).collect();
+        for (sequence, _) in unpaid {
+            let reason = if sequence == wrong { VoidReason::Wrong } else { VoidReason::Distrusted };
+            self.void_claim(device, sequence, reason);
+        }
+        let mut paid_for_void = MicroCredits::ZERO;
+        for sequence in taken_back {
+            let (Owed { task, settlement, .. }, at) =
+                (self.owed.remove(&(device, *sequence)).expect("paid"), self.at());
+            let requester = self.requesters[&task.job].clone();
+            self.entry(events::task_voided(task, id, &requester, true, &settlement.price, at));
+            let paid = settlement.reward.total.checked_sub(settlement.reward.held).expect("a part");
+            paid_for_void = paid_for_void.checked_add(paid).expect("it fits");
+            tasks.push(task);
         }
         let (owner, through) = (self.devices[device].owner.clone(), self.devices[device].next - 1);
         let has = self.ledger.balance(&LedgerAccount::Member(owner.clone()));
-        let forfeiture = events::Forfeiture { device: id, through, owner, held, paid_for_void: paid };
+        let held = self.held.remove(&device).unwrap_or_default();
+        let forfeiture = events::Forfeiture { device: id, through, owner, held, paid_for_void };
         let at = self.at();
         self.entry(events::device_forfeited(&forfeiture, has, at));
-        for open in open {
-            let items = 60;
-            let policy = VerificationPolicy::Audit;
-            let (job, task) = (open.task.job.0, open.task.index.0);
-            self.work(Work { device: again, job, task, items, policy, probation: false, audit: false });
+        for TaskId { job, index } in tasks {
+            let (items, policy) = (60, VerificationPolicy::Audit);
+            let work = Work { device: again, job: job.0, task: index.0, items, policy, probation: false, audit: false };
+            self.work(work);
         }
     }
 
     pub(crate) fn release(&mut self, device: usize) {
         let (id, through, owner) = (self.id(device), self.devices[device].next - 1, self.devices[device].owner.clone());
-        let held = self.ledger.balance(&LedgerAccount::Held(owner.clone()));
+        let held = self.held.remove(&device).unwrap_or_default();
         let at = self.at();
         self.entry(events::holdback_released(id, through, &owner, held, at));
     }
@@ -514,38 +669,57 @@ pub(crate) fn account(name: &str) -> Account {
     Account::new(name).expect("a name")
 }
 
-/// A pool with everything: three honest devices and a cheat, four jobs under three policies, two tariffs, a conviction,
-/// void claims, three secrets of which two are revealed, a release, presence and a payout.
+/// A pool with everything: three honest devices, a cheat and a lying auditor, seven jobs under three policies, two
+/// tariffs, two convictions, claims void from the start and voided later, three secrets of which two are revealed, a
+/// release, presence and a payout.
 pub(crate) fn small() -> Sample {
     use VerificationPolicy::{Audit, Quorum, Spot};
     let mut pool = Sample::new();
     pool.tariff(1, 0);
     pool.certify(Timestamp(START - 86_400_000), &[150, 152]);
-    let [ann, bob, cat, mal] = ["ann", "bob", "cat", "mal"].map(|owner| pool.enrol(owner));
+    let [ann, bob, cat, mal, eve] = ["ann", "bob", "cat", "mal", "eve"].map(|owner| pool.enrol(owner));
     pool.grant("req", 10_000);
     pool.grant("lab", 5_000);
     pool.commit();
     let work = |device, job, task, policy| Work { device, job, task, items: 60, policy, probation: true, audit: false };
 
-    // A job in which mal falsifies item 0 of its first task, if it was drawn.
+    // A job in which mal falsifies the first item that is drawn of its later tasks. One of its tasks is final by then.
     pool.reserve(1, "req", 500);
     for task in 0..40 {
         pool.work(work([ann, bob, cat, mal][task as usize % 4], 1, task, Audit));
     }
     pool.void(work(bob, 1, 3, Audit), VoidReason::Late);
+    // Nobody can say who is right about a task of bob's.
+    let doubted = pool.open[&(JobId(1), bob)][1..].iter().find(|open| !open.waits.is_empty()).expect("one is").clone();
+    pool.void_claim(bob, doubted.sequence, VoidReason::Undecided);
+    pool.work(work(cat, 1, doubted.task.index.0, Audit));
     for (of, auditor) in [(ann, bob), (bob, cat), (cat, ann)] {
-        pool.audit(1, of, auditor, 1_000 + of as u32, |_, _| false);
+        pool.audit(1, of, auditor, 1_000 + of as u32);
     }
     let first = pool.open[&(JobId(1), mal)][0].clone();
-    let item = first.drawn[0];
-    pool.audit(1, mal, ann, 1_100, |sequence, of| (sequence, of) == (first.sequence, item));
-    pool.convict(1, mal, item, bob);
+    pool.audit_some(1, mal, ann, 1_100, first.waits.len(), |_, _| Finding::Agreed);
+    let waits: Vec<(u64, u32)> = pool.open[&(JobId(1), mal)]
+        .iter()
+        .flat_map(|open| open.waits.iter().map(|item| (open.sequence, *item)))
+        .collect();
+    let (wrong, item) = waits[0];
+    pool.audit_some(1, mal, ann, 1_101, waits.len() - 1, |sequence, of| match (sequence, of) == (wrong, item) {
+        true => Finding::ClaimWrong,
+        false => Finding::Agreed,
+    });
+    let evidence = ClaimRef { device: pool.id(mal), sequence: wrong };
+    pool.convict(mal, (evidence, item, false), wrong, &[first.sequence], bob);
     pool.void(work(mal, 1, 7, Audit), VoidReason::Distrusted);
-    pool.audit(1, bob, cat, 1_200, |_, _| false);
+    for (of, auditor) in [(ann, bob), (bob, cat), (cat, ann)] {
+        pool.draw_more(1, of);
+        pool.audit(1, of, auditor, 1_200 + of as u32);
+    }
     pool.give_back(1);
     pool.release(ann);
+    // The first secret is over, and nothing is drawn until the next job.
+    pool.reveal(1);
 
-    // Under the second tariff once its date has come; a job that began before keeps the first.
+    // Under the second tariff once its date has come; a job that began before keeps the first. Eve lies about bob.
     pool.reserve(2, "lab", 500);
     pool.tariff(2, 60_000);
     pool.wait(120_000);
@@ -553,39 +727,72 @@ pub(crate) fn small() -> Sample {
     for task in 0..60 {
         pool.work(work([ann, bob][task as usize % 2], 2, task, Audit));
     }
-    pool.draw_more(2, ann, 7);
-    pool.audit(2, ann, cat, 1_000, |_, _| false);
-    pool.audit(2, bob, cat, 1_001, |_, _| false);
-    pool.reveal(1);
+    pool.draw_more(2, ann);
+    pool.draw_more(2, bob);
+    pool.audit_some(2, ann, eve, 1_000, 5, |_, _| Finding::Agreed);
+    let open = &pool.open[&(JobId(2), bob)];
+    let open = open.iter().find(|open| !open.waits.is_empty()).expect("more was drawn just now");
+    let (evidence, item) = (ClaimRef { device: pool.id(bob), sequence: open.sequence }, open.waits[0]);
+    let lie =
+        pool.audit_some(2, bob, eve, 1_001, 2, |sequence, of| match (sequence, of) == (evidence.sequence, item) {
+            true => Finding::AuditorWrong,
+            false => Finding::Agreed,
+        });
+    pool.convict(eve, (evidence, item, true), lie, &[], bob);
+    pool.audit(2, ann, cat, 1_002);
+    pool.audit(2, bob, cat, 1_003);
     pool.give_back(2);
 
     pool.reserve(3, "req", 500);
     for task in 0..40 {
         pool.work(work([ann, cat][task as usize % 2], 3, task, Spot));
     }
-    pool.audit(3, ann, bob, 1_000, |_, _| false);
-    pool.audit(3, cat, bob, 1_001, |_, _| false);
+    pool.audit(3, ann, bob, 1_000);
+    pool.audit(3, cat, bob, 1_001);
     pool.commit();
     pool.reserve(4, "req", 500);
     for task in 0..20 {
-        pool.work(Work { items: 3, ..work(ann, 4, task, Quorum { copies: 2 }) });
-        pool.work(Work { items: 3, ..work(bob, 4, task, Quorum { copies: 2 }) });
+        let work = Work { items: 3, ..work(ann, 4, task, Quorum { copies: 2 }) };
+        let sequence = pool.work(work);
+        pool.copy(work, sequence, &[(bob, 1_000 + task)]);
     }
-    pool.audit(4, ann, bob, 1_000, |_, _| false);
-    pool.audit(4, bob, cat, 1_001, |_, _| false);
     pool.give_back(3);
     pool.give_back(4);
     pool.reveal(2);
+
+    // Three must agree, and the job is cancelled before the last has.
+    pool.reserve(6, "req", 500);
+    let three = |task| Work { items: 2, ..work(cat, 6, task, Quorum { copies: 3 }) };
+    for task in 0..3 {
+        let sequence = pool.work(three(task));
+        pool.copy(three(task), sequence, &[(ann, 1_000 + task), (bob, 1_100 + task)]);
+    }
+    let sequence = pool.work(three(3));
+    pool.copy(three(3), sequence, &[(ann, 1_003)]);
+    pool.work(three(4));
+    pool.cancel(6);
+    pool.give_back(6);
+
+    // Of this job nothing is left to be returned.
+    let last = work(bob, 7, 0, Spot);
+    let cost = pool.cost(last);
+    pool.reserve_exactly(7, "req", cost);
+    pool.work(last);
+    if pool.open.contains_key(&(JobId(7), bob)) {
+        pool.audit(7, bob, cat, 1_000);
+    }
 
     pool.presence(bob, 5);
     pool.request("ann", 1);
     pool.request("bob", 1);
     pool.pay(1, ["ann", "bob"]);
     pool.request("bob", 2);
+    // And this one goes on.
     pool.reserve(5, "lab", 100);
     for task in 0..8 {
         pool.work(work([ann, bob][task as usize % 2], 5, task, Audit));
     }
+    pool.work(Work { audit: true, ..work(cat, 5, 1_000, Audit) });
     pool
 }
 

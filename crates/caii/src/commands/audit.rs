@@ -102,6 +102,8 @@ fn view(report: &Report) -> Value {
             "owner": contributor.owner.as_str(),
             "receipts": contributor.receipts,
             "accepted": contributor.accepted,
+            "waiting": contributor.waiting,
+            "voided": contributor.voided,
             "last_claim": contributor.last,
             "earned_micro_credits": contributor.earned.0,
         })

@@ -29,7 +29,7 @@ fn a_request_says_a_bounded_amount() {
     pool.job(1);
     let mut device = pool.device();
     let lease = pool.take(&mut device, 1)[0];
-    let report = Report { lease, outcome: Err(failure(AttemptFailureKind::GivenBack)) };
+    let report = Report { lease, outcome: Err(failure(AttemptFailureKind::GivenBack)), claim: None };
     let cases: Vec<(&str, ExchangeRequest)> = vec![
         ("leases held", ExchangeRequest { holding: vec![lease; 4_097], ..pool.request(&mut device) }),
         ("reports", ExchangeRequest { reports: vec![report; 4_097], ..pool.request(&mut device) }),
@@ -112,7 +112,7 @@ fn a_forged_foreign_or_stale_lease_is_worth_nothing() {
     let job = pool.job(2);
     let (mut one, mut other) = (pool.device(), pool.device());
     let lease = pool.take(&mut one, 1)[0];
-    let before = pool.changes().len();
+    let before = pool.changes_besides_receipts();
     // Whatever else is said of it, its device holds the true one all the time.
     let report =
         |pool: &mut Pool, device: &mut Dev, shown: SignedLease, outcome: Result<TaskReport, AttemptFailure>| {
@@ -151,7 +151,9 @@ fn a_forged_foreign_or_stale_lease_is_worth_nothing() {
     }
     let reply = pool.speak(&mut other, |request| request.holding = vec![lease]);
     assert_eq!(reply.dropped, [lease.lease.id]);
-    assert_eq!(pool.changes().len(), before);
+    assert_eq!(pool.changes_besides_receipts(), before);
+    let void = [VoidReason::JobEnded, VoidReason::Lease];
+    assert_eq!(pool.void_claims(), void, "each lease's claim is decided once; what no lease stands behind is no claim");
     assert_eq!(pool.view(job).totals.tasks_settled, 0);
     pool.finish(&mut one, lease);
 }
@@ -163,7 +165,7 @@ fn the_same_report_twice_counts_once() {
     let (mut device, mut other) = (pool.device(), pool.device());
     let lease = pool.take(&mut device, 1)[0];
     pool.finish(&mut device, lease);
-    let before = pool.changes().len();
+    let before = pool.changes_besides_receipts();
     pool.finish(&mut device, lease);
     let different = TaskReport { root: Digest([77; 32]), ..done(&lease) };
     assert_eq!(pool.report(&mut device, lease, Ok(different)), Err(Refusal::TaskSettled));
@@ -171,7 +173,8 @@ fn the_same_report_twice_counts_once() {
     assert_eq!(pool.report(&mut other, others, Ok(done(&lease))), Err(Refusal::TaskSettled));
     // A failure of what is settled is heard and changes nothing.
     pool.fail(&mut device, lease, AttemptFailureKind::RunnerDied);
-    assert_eq!(pool.changes().len(), before);
+    assert_eq!(pool.changes_besides_receipts(), before);
+    assert_eq!(pool.void_claims(), [VoidReason::Late, VoidReason::Late]);
     assert_eq!(pool.view(job).totals.records_ok, 2);
 }
 

@@ -239,7 +239,8 @@ fn one_device_that_cannot_start_a_program_does_not_end_its_job_at_once() {
     for _ in 0..8 {
         let holding = broken.holding.clone();
         pool.speak(&mut broken, |request| {
-            let report = |lease: &SignedLease| Report { lease: *lease, outcome: Err(failure(PreparationFailed)) };
+            let report =
+                |lease: &SignedLease| Report { lease: *lease, outcome: Err(failure(PreparationFailed)), claim: None };
             request.reports = holding.iter().map(report).collect();
         });
         assert_eq!(pool.view(job).phase, Phase::Running);

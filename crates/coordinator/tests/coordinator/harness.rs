@@ -1,14 +1,16 @@
 //! A pool without a shell. After every step the harness checks the invariants and that replaying the recorded changes
 //! gives the live state.
 
+use caii_audit::{Logged, MemoryFiles, Options, PoolFile, Publisher, Signers};
 use caii_coordinator::*;
+use caii_ledger::CreditLimit;
 use caii_model::*;
-use caii_trust::{LeaseAuthority, SimAuthority};
+use caii_tlog::NoteSigner;
+use caii_trust::{LeaseAuthority, SigningKey, SimAuthority};
 use std::collections::BTreeMap;
 
 pub(crate) const METER: MeterId = MeterId(Digest([9; 32]));
 pub(crate) const TICKET: Digest = Digest([7; 32]);
-pub(crate) const POOL: PoolId = PoolId([3; 8]);
 const START: u64 = 1_700_000_000_000;
 
 pub(crate) struct Pool {
@@ -25,6 +27,7 @@ pub(crate) struct Pool {
     devices: u8,
     pub(crate) workload: Digest,
     config: Config,
+    pub(crate) pool: PoolId,
 }
 
 /// How a device's question was answered.
@@ -43,10 +46,38 @@ pub(crate) struct Dev {
     pub(crate) sequence: u64,
     pub(crate) slots: u32,
     pub(crate) holding: Vec<SignedLease>,
+    /// How many of its claims are decided, as it was told last.
+    pub(crate) claims: u64,
+    /// What it was challenged with last.
+    pub(crate) challenge: u64,
+    pub(crate) key: SigningKey,
 }
 
 pub(crate) fn account(name: &str) -> Account {
     Account::new(name).expect("a valid name")
+}
+
+fn pool_key() -> SigningKey {
+    SigningKey::from_seed([42; 32])
+}
+
+/// Rates with which every part of a reward and of a price is some micro-credits.
+pub(crate) fn opening() -> Opening {
+    let terms = TariffTerms {
+        number: 1,
+        effective_from: Timestamp(0),
+        compute_rate: MicroCredits(7_000_000_000),
+        reliability_bonus: Ppm(200_000),
+        reliability_share_floor: Ppm(500_000),
+        availability_rate: MicroCredits(1_000),
+        availability_daily_max: Millis(12 * 3_600_000),
+        energy_rate: MicroCredits(1_000_000),
+        energy_certified_joules: 30,
+        verification_surcharge: Ppm(150_000),
+        pool_fee: Ppm(50_000),
+        probation_holdback: Ppm(300_000),
+    };
+    Opening { key: pool_key().public(), charter: None, credit_limit: CreditLimit::Unlimited, terms }
 }
 
 pub(crate) fn manifest() -> Manifest {
@@ -97,6 +128,13 @@ pub(crate) fn failure(kind: AttemptFailureKind) -> AttemptFailure {
     AttemptFailure { kind, detail: "because".into() }
 }
 
+fn logged(change: &Change) -> Option<caii_audit::Event> {
+    match change {
+        Change::Logged(event) => Some(event.as_ref().clone()),
+        _ => None,
+    }
+}
+
 /// The task numbers of leases.
 pub(crate) fn tasks(leases: &[SignedLease]) -> Vec<u32> {
     leases.iter().map(|lease| lease.lease.task.index.0).collect()
@@ -106,18 +144,56 @@ pub(crate) fn program() -> JobKind {
     JobKind::Program { format: InputFormat::Lines }
 }
 
+impl Drop for Pool {
+    /// Whatever a test did, anybody who reads the log finds it in order.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.audit();
+        }
+    }
+}
+
 impl Pool {
+    /// Publishes everything that was logged and audits it.
+    fn audit(&self) {
+        let events: Vec<caii_audit::Event> = self.changes.iter().filter_map(logged).collect();
+        let log = NoteSigner::new("log.pool.example".parse().expect("a name"), SigningKey::from_seed([43; 32]));
+        let file = PoolFile {
+            key: pool_key().public(),
+            origin: "log.pool.example".parse().expect("an origin"),
+            log: vec![log.key().clone()],
+            charter: None,
+        };
+        let publisher = Publisher::new(file);
+        let signers = Signers { log: &[&log], pool: &pool_key() };
+        let published = publisher.append(&events, &[44; 32], signers).expect("what happened is in order");
+        let mut files = MemoryFiles::default();
+        files.0.extend(published.files.into_iter().map(|file| (file.path, file.bytes)));
+        let report = caii_audit::audit(&files, &Options::default()).expect("it can be audited");
+        assert!(report.is_green(), "{:?}\n{events:#?}", report.wrong());
+    }
+
     /// A pool with an admin key, a workload and a ticket, past its adoption time.
     pub(crate) fn new() -> Self {
         Self::with(|_| ())
     }
 
     pub(crate) fn with(configure: impl FnOnce(&mut Config)) -> Self {
+        Self::of(configure, opening())
+    }
+
+    /// A pool whose log begins so.
+    pub(crate) fn opened(opening: Opening) -> Self {
+        Self::of(|_| (), opening)
+    }
+
+    fn of(configure: impl FnOnce(&mut Config), opening: Opening) -> Self {
         let mut config = Config::new(METER);
         configure(&mut config);
+        let pool_id = caii_trust::pool_id(&pool_key().public());
         let (coordinator, effects) = Coordinator::load(
             config.clone(),
-            POOL,
+            pool_id,
             BootId([1; 16]),
             Box::new(SimAuthority::new([4; 32])),
             &[],
@@ -137,7 +213,9 @@ impl Pool {
             devices: 0,
             workload: manifest().digest(),
             config,
+            pool: pool_id,
         };
+        pool.must(Input::Open(Box::new(opening)));
         pool.must(Input::KeyCreate {
             name: "first".into(),
             account: account("admin"),
@@ -205,6 +283,25 @@ impl Pool {
         &self.changes
     }
 
+    /// How many changes there are that are no decided claims.
+    pub(crate) fn changes_besides_receipts(&self) -> usize {
+        let receipt =
+            |change: &&Change| matches!(change, Change::Logged(event) if matches!(event.logged, Logged::Receipt(_)));
+        self.changes.len() - self.changes.iter().filter(receipt).count()
+    }
+
+    /// Claims that were decided to be void, in order.
+    pub(crate) fn void_claims(&self) -> Vec<VoidReason> {
+        let void = |event: caii_audit::Event| match event.logged {
+            Logged::Receipt(receipt) => match receipt.verdict {
+                Verdict::Void(reason) => Some(reason),
+                Verdict::Accepted(_) => None,
+            },
+            _ => None,
+        };
+        self.changes.iter().filter_map(logged).filter_map(void).collect()
+    }
+
     pub(crate) fn timestamp(&self) -> Timestamp {
         Timestamp(self.now)
     }
@@ -234,7 +331,7 @@ impl Pool {
         self.boot += 1;
         let (coordinator, effects) = Coordinator::load(
             self.config.clone(),
-            POOL,
+            self.pool,
             BootId([self.boot; 16]),
             Box::new(SimAuthority::new([4; 32])),
             &self.changes,
@@ -268,6 +365,7 @@ impl Pool {
             input: Some(self.file(owner)),
             records_per_task: None,
             verification: Verification::Off,
+            max_price: None,
             deadline: Timestamp(self.now + 24 * 3_600_000),
         }
     }
@@ -318,11 +416,22 @@ impl Pool {
         let secret_hash = Digest([100 + self.devices; 32]);
         let (account, valid_for) = (account(owner), Millis(3_600_000));
         self.must(Input::TicketIssue { account, secret_hash, valid_for, uses_max: 1 });
-        let enrol = Input::Enrol { secret_hash, public_key: [self.devices; 32], name: format!("of {owner}") };
+        let key = SigningKey::from_seed([self.devices; 32]);
+        let enrol = Input::Enrol { secret_hash, public_key: key.public(), name: format!("of {owner}") };
         let Reply::Device(id) = self.must(enrol) else { panic!("no device") };
-        let mut device = Dev { id, session: None, sequence: 0, slots: 4, holding: vec![] };
+        let mut device =
+            Dev { id, session: None, sequence: 0, slots: 4, holding: vec![], claims: 0, challenge: 0, key };
         self.speak(&mut device, |_| ());
         device
+    }
+
+    /// A job of this kind with so many tasks of two records, whatever becomes of it.
+    pub(crate) fn submit(&mut self, spec: JobSpec, tasks: u32) -> JobId {
+        let Reply::Job(job) = self.must(Input::JobSubmit(spec)) else { panic!("no job") };
+        self.effects();
+        self.step(Input::JobPrepared(job, Ok(prepared(tasks))));
+        self.effects();
+        job
     }
 
     /// A job of so many tasks of two records each, checked so.
@@ -337,9 +446,10 @@ impl Pool {
     /// An enrolled device that has not spoken.
     pub(crate) fn stranger(&mut self) -> Dev {
         self.devices += 1;
-        let enrol = Input::Enrol { secret_hash: TICKET, public_key: [self.devices; 32], name: "a device".into() };
+        let key = SigningKey::from_seed([self.devices; 32]);
+        let enrol = Input::Enrol { secret_hash: TICKET, public_key: key.public(), name: "a device".into() };
         let Reply::Device(id) = self.must(enrol) else { panic!("no device") };
-        Dev { id, session: None, sequence: 0, slots: 4, holding: vec![] }
+        Dev { id, session: None, sequence: 0, slots: 4, holding: vec![], claims: 0, challenge: 0, key }
     }
 
     /// A device in conversation.
@@ -366,6 +476,7 @@ impl Pool {
             holding: device.holding.clone(),
             reports: vec![],
             ready: vec![],
+            challenge: device.challenge,
         }
     }
 
@@ -430,7 +541,8 @@ impl Pool {
         lease: SignedLease,
         outcome: Result<TaskReport, AttemptFailure>,
     ) -> Result<(), Refusal> {
-        let reply = self.speak(device, |request| request.reports = vec![Report { lease, outcome }]);
+        let report = device.says(lease, outcome);
+        let reply = self.speak(device, |request| request.reports = vec![report]);
         let [(id, ack)] = reply.acks.try_into().expect("one ack a report");
         assert_eq!(id, lease.lease.id);
         ack
@@ -452,8 +564,29 @@ impl Pool {
 }
 
 impl Dev {
+    /// A report as this device makes it: a result has its claim.
+    pub(crate) fn says(&self, lease: SignedLease, outcome: Result<TaskReport, AttemptFailure>) -> Report {
+        self.says_as(1, lease, outcome)
+    }
+
+    /// The same when results of others stand before it in a request.
+    pub(crate) fn says_as(
+        &self,
+        place: u64,
+        lease: SignedLease,
+        outcome: Result<TaskReport, AttemptFailure>,
+    ) -> Report {
+        let claim = outcome.as_ref().ok().map(|report| {
+            let (sequence, energy) = (self.claims + place, Energy::UNKNOWN);
+            let claim = Claim::of(&lease.lease, METER, report, sequence, energy);
+            SignedClaim { sequence, energy, signature: self.key.sign(Claim::SIGNED_FOR, &claim.digest()) }
+        });
+        Report { lease, outcome, claim }
+    }
+
     pub(crate) fn learn(&mut self, reply: &ExchangeReply) {
         self.session = Some(reply.session);
+        (self.claims, self.challenge) = (reply.claims, reply.challenge);
         let gone: Vec<LeaseId> = reply.acks.iter().map(|(id, _)| *id).chain(reply.dropped.iter().copied()).collect();
         self.holding.retain(|held| !gone.contains(&held.lease.id));
         self.holding.extend(&reply.leases);

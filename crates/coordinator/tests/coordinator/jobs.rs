@@ -28,7 +28,7 @@ fn a_job_is_prepared_run_assembled_and_ended() {
     let leases = pool.take(&mut device, 4);
     assert_eq!(tasks(&leases), [0, 1]);
     let lease = leases[0].lease;
-    assert_eq!((lease.pool, lease.device, lease.workload), (POOL, device.id, pool.workload));
+    assert_eq!((lease.pool, lease.device, lease.workload), (pool.pool, device.id, pool.workload));
     assert_eq!((lease.input, lease.blob), (prepared(2).tasks[0], Digest([5; 32])));
     assert_eq!((lease.issued, lease.expires), (pool.timestamp(), pool.timestamp() + Millis(3_600_000)));
     assert_eq!((pool.view(job).tasks_leased, pool.view(job).tasks_waiting), (2, 0));

@@ -5,6 +5,7 @@ mod exchange;
 mod failures;
 mod harness;
 mod jobs;
+mod money;
 mod registry;
 mod sharing;
 mod verify;

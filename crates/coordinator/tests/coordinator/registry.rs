@@ -14,7 +14,8 @@ fn ticket(secret: u8, valid_for: u64, uses_max: u32) -> Input {
 }
 
 fn enrol(secret: u8, device: u8) -> Input {
-    Input::Enrol { secret_hash: Digest([secret; 32]), public_key: [device; 32], name: "d".into() }
+    let public_key = caii_trust::SigningKey::from_seed([device; 32]).public();
+    Input::Enrol { secret_hash: Digest([secret; 32]), public_key, name: "d".into() }
 }
 
 #[test]

@@ -8,8 +8,8 @@ use super::workshop::{Because as _, Finished, Prepared, Workshop};
 use bytes::Bytes;
 use caii_agent::{Action, Agent, Config, Context, ExitReason, Input, LinkView, TaskStage};
 use caii_model::{
-    AttemptFailure, AttemptFailureKind, Digest, ExchangeReply, ExchangeRequest, Lease, LeaseId, Manifest, Millis,
-    PoolId, Refusal, SessionId, TaskId, TaskReport, Timestamp,
+    AttemptFailure, AttemptFailureKind, Digest, Energy, ExchangeReply, ExchangeRequest, Lease, LeaseId, Manifest,
+    Millis, PoolId, Refusal, SessionId, TaskId, TaskReport, Timestamp,
 };
 use caii_trust::domain;
 use caii_wire::limits;
@@ -367,7 +367,7 @@ impl Run {
                     let task = *task;
                     work.result = Some(finished.result);
                     self.tell_finished(task, &finished.report);
-                    Input::TaskFinished(id, finished.report)
+                    Input::TaskFinished(id, finished.report, Energy::UNKNOWN)
                 }
                 (Err(failure), Some((task, _))) => {
                     let task = *task;

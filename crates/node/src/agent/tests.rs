@@ -345,6 +345,8 @@ async fn an_idle_agent_stops_when_asked() {
             acks,
             dropped,
             governance: 0,
+            claims: 0,
+            challenge: 0,
         })
     })
     .await;

@@ -134,7 +134,7 @@ async fn settle_reports(
             if let Err(detail) = check_report(&*pool.blobs, lease, manifest, found)? {
                 tracing::warn!(device = %lease.device, task = %lease.task, %detail, "a result does not fit");
                 let kind = AttemptFailureKind::MalformedResult;
-                report.outcome = Err(AttemptFailure { kind, detail });
+                (report.outcome, report.claim) = (Err(AttemptFailure { kind, detail }), None);
             }
         }
         Ok(request)

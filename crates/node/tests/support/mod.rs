@@ -2,8 +2,8 @@
 
 use caii_governance::{Signer as _, SoftwareKey};
 use caii_model::{
-    DeviceId, Digest, ExchangeRequest, Fuel, ItemError, ItemOutcome, JailLayers, Lease, Millis, PoolId, Report,
-    SessionId, SignedLease, TaskReport, Timestamp, TrapKind,
+    DeviceId, Digest, Energy, ExchangeRequest, Fuel, ItemError, ItemOutcome, JailLayers, Lease, Millis, PoolId, Report,
+    SessionId, SignedClaim, SignedLease, TaskReport, Timestamp, TrapKind,
 };
 use caii_node::pool::{Pool, PoolAddresses, PoolConfig, PoolOptions};
 use caii_trust::{PAYLOAD_TYPE, RevocationStatement, Revoked, SigningKey, domain};
@@ -255,11 +255,14 @@ struct Line {
 
 impl Line {
     async fn work(mut self, lies: bool) {
-        let (mut session, mut replaces, mut boot) = (None, None, None);
+        let (mut session, mut replaces, mut boot, mut claims) = (None, None, None, 0);
         let mut reports: Vec<Report> = Vec::new();
         let mut results = Attachments::new();
         loop {
             self.sequence += 1;
+            for (report, sequence) in reports.iter_mut().zip(claims + 1..) {
+                report.claim = Some(SignedClaim::unsigned(sequence, Energy::UNKNOWN));
+            }
             let request = ExchangeRequest {
                 device: self.device,
                 boot,
@@ -274,6 +277,7 @@ impl Line {
                 holding: reports.iter().map(|report| report.lease).collect(),
                 reports: reports.clone(),
                 ready: vec![],
+                challenge: 0,
             };
             let (reply, inputs) = match self.exchange(&request, &results).await {
                 Ok(answer) => answer,
@@ -287,13 +291,15 @@ impl Line {
                 }
                 Err(refusal) => panic!("{refusal}"),
             };
-            session = Some(reply.session);
+            (session, claims) = (Some(reply.session), reply.claims);
             reports.retain(|report| !reply.acks.iter().any(|(lease, _)| *lease == report.lease.lease.id));
             results.clear();
             for signed in reply.leases {
                 let (report, encoded) = self.run(&signed, &inputs, reply.session, lies).await;
                 results.insert(report.result, encoded);
-                reports.push(Report { lease: signed, outcome: Ok(report) });
+                // Numbered when it is said.
+                let claim = Some(SignedClaim::unsigned(0, Energy::UNKNOWN));
+                reports.push(Report { lease: signed, outcome: Ok(report), claim });
             }
         }
     }

@@ -1,8 +1,13 @@
 //! Stores that break one promise each. The suite must find every one of them out.
 
 use super::check;
-use crate::{Epoch, JobQuery, MemoryStore, Snapshot, Store, StoreError};
+use crate::{
+    BookQueries, Epoch, JobPrice, JobQuery, LoggedReceipt, MemoryStore, ReceiptQuery, Snapshot, StatementLine, Store,
+    StoreError,
+};
+use caii_audit::Event;
 use caii_coordinator::{Attempt, Change, JobRecord};
+use caii_ledger::{Entry, LedgerAccount, TransferId};
 use caii_model::*;
 use std::collections::BTreeMap;
 
@@ -26,6 +31,18 @@ enum Flaw {
     ListsEverything,
     /// A commit counts only for as long as the handle lives.
     ForgetsAtReopening,
+    /// What was held back is free after a restart.
+    ForgetsHoldbacks,
+    /// The last claim that counts is forgotten at a restart.
+    ForgetsClaims,
+    /// What stands beside entries of the log is lost.
+    LosesAttachments,
+    /// An entry at a time is not among those at or after it.
+    LooksPastATime,
+    /// Receipts that were voided later look as if they counted.
+    ForgetsVoids,
+    /// What a member got is not on the statement.
+    StatesSpendingAlone,
 }
 
 struct Broken {
@@ -65,6 +82,17 @@ impl Store for Broken {
                 }
             }
             Flaw::ForgetsIds => snapshot.next = Default::default(),
+            Flaw::ForgetsHoldbacks | Flaw::ForgetsClaims => {
+                for change in &mut snapshot.changes {
+                    let Change::Carried(carried) = change else { continue };
+                    match self.flaw {
+                        Flaw::ForgetsHoldbacks => {
+                            carried.devices.iter_mut().for_each(|(_, account)| account.held = MicroCredits::ZERO);
+                        }
+                        _ => _ = carried.receipts.pop(),
+                    }
+                }
+            }
             _ => {}
         }
         Ok(snapshot)
@@ -118,6 +146,63 @@ impl Store for Broken {
     fn settled(&mut self, job: JobId) -> Result<Vec<(TaskIndex, Settled)>, StoreError> {
         self.inner.settled(job)
     }
+
+    fn logged(&mut self, from: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
+        let mut events = self.inner.logged(from, limit)?;
+        if self.flaw == Flaw::LosesAttachments {
+            events.iter_mut().for_each(|event| event.attachment.clear());
+        }
+        Ok(events)
+    }
+
+    fn books(&mut self) -> &mut dyn BookQueries {
+        self
+    }
+}
+
+impl BookQueries for Broken {
+    fn entry_at(&mut self, at: Timestamp) -> Result<u64, StoreError> {
+        let later = u64::from(self.flaw == Flaw::LooksPastATime);
+        self.inner.entry_at(Timestamp(at.0.saturating_add(later)))
+    }
+
+    fn receipts(&mut self, query: &ReceiptQuery) -> Result<Vec<LoggedReceipt>, StoreError> {
+        let mut receipts = self.inner.receipts(query)?;
+        if self.flaw == Flaw::ForgetsVoids {
+            receipts.iter_mut().for_each(|receipt| receipt.voided = None);
+        }
+        Ok(receipts)
+    }
+
+    fn receipt(&mut self, device: DeviceId, sequence: u64) -> Result<Option<LoggedReceipt>, StoreError> {
+        self.inner.receipt(device, sequence)
+    }
+
+    fn receipts_of_workload(&mut self, workload: Digest, limit: usize) -> Result<Vec<Receipt>, StoreError> {
+        self.inner.receipts_of_workload(workload, limit)
+    }
+
+    fn statement(
+        &mut self,
+        member: &Account,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<StatementLine>, StoreError> {
+        let mut lines = self.inner.statement(member, before, limit)?;
+        if self.flaw == Flaw::StatesSpendingAlone {
+            let member = LedgerAccount::Member(member.clone());
+            lines.retain(|line| line.transfer.posting.debit == member);
+        }
+        Ok(lines)
+    }
+
+    fn job_price(&mut self, job: JobId) -> Result<JobPrice, StoreError> {
+        self.inner.job_price(job)
+    }
+
+    fn posted(&mut self, id: TransferId) -> Result<Option<(u64, Entry)>, StoreError> {
+        self.inner.posted(id)
+    }
 }
 
 fn job_of(change: &Change) -> Option<JobId> {
@@ -139,6 +224,12 @@ fn the_suite_finds_every_flaw() {
         Flaw::OverlapsPages,
         Flaw::ListsEverything,
         Flaw::ForgetsAtReopening,
+        Flaw::ForgetsHoldbacks,
+        Flaw::ForgetsClaims,
+        Flaw::LosesAttachments,
+        Flaw::LooksPastATime,
+        Flaw::ForgetsVoids,
+        Flaw::StatesSpendingAlone,
     ];
     for flaw in flaws {
         // Each is found by some seed of the few that every store is put to.

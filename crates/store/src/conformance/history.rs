@@ -1,6 +1,7 @@
 //! The plainest store: the list of all changes, searched from the start for every answer.
 
 use crate::JobQuery;
+use crate::memory::Log;
 use caii_coordinator::{Attempt, Catalog, Change, JobRecord};
 use caii_model::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,7 +44,7 @@ impl History {
             | Change::Checked(task, _) => self.ended.contains(&task.job),
             Change::TaskVoided(..) => true,
             Change::FileCreated(file) => self.deleted.contains(&file.id),
-            Change::ModelRemoved(_) | Change::FileDeleted(..) | Change::JobEnded(..) => true,
+            Change::ModelRemoved(_) | Change::FileDeleted(..) | Change::JobEnded(..) | Change::Logged(_) => true,
             _ => false,
         }
     }
@@ -87,6 +88,26 @@ impl History {
             _ => None,
         });
         submitted.collect()
+    }
+
+    /// Everything that was logged, to be searched.
+    pub(super) fn books(&self) -> Log {
+        let mut books = Log::default();
+        for change in &self.log {
+            if let Change::Logged(event) = change {
+                books.push(event.as_ref().clone()).expect("what the store took fits");
+            }
+        }
+        books
+    }
+
+    /// Jobs of a workload, newest first.
+    pub(super) fn jobs_of(&self, workload: Digest) -> Vec<JobId> {
+        let jobs = self.log.iter().rev().filter_map(|change| match change {
+            Change::JobSubmitted(id, spec, _) if spec.workload == workload => Some(*id),
+            _ => None,
+        });
+        jobs.collect()
     }
 
     pub(super) fn attempts(&self, job: JobId, limit: usize) -> Vec<(TaskIndex, Attempt)> {

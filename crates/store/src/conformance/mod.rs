@@ -2,13 +2,15 @@
 //!
 //! A store that fails to keep any promise of [`Store`] must fail here; `broken.rs` shows for several that it does.
 
+mod bookkeeper;
 mod broken;
 mod history;
 pub(crate) mod script;
 
-use crate::{Epoch, JobQuery, Store, StoreError};
+use crate::{Epoch, JobQuery, ReceiptQuery, ReceiptsOf, Store, StoreError};
 use caii_coordinator::Catalog;
-use caii_model::{Account, JobId};
+use caii_ledger::Purpose;
+use caii_model::{Account, DeviceId, Digest, JobId, Millis, Timestamp};
 pub(crate) use history::History;
 use script::{Random, Script};
 
@@ -136,6 +138,64 @@ impl Run {
                 equal(&(id, limit), attempts, self.history.attempts(id, limit))?;
             }
         }
+        self.compare_books()
+    }
+
+    fn compare_books(&mut self) -> Result<(), String> {
+        let expected = self.history.books();
+        let size = expected.events().len() as u64;
+        for (from, limit) in [(0, usize::MAX), (0, 2), (self.random.below(size + 2), 5), (u64::MAX, 9)] {
+            equal(&(from, limit), self.store.logged(from, limit).map_err(text)?, expected.logged(from, limit))?;
+        }
+        let between = (self.random.below(size + 2), self.random.below(size + 2));
+        let time = expected.events().get(between.0 as usize).map_or(Timestamp(5), |event| event.logged.at());
+        let jobs: Vec<JobId> = (0..=self.script.jobs_submitted()).map(JobId).collect();
+        let store = self.store.books();
+        for at in [Timestamp(0), time, time + Millis(1), Timestamp(u64::MAX)] {
+            equal(&at, store.entry_at(at).map_err(text)?, expected.entry_at(at))?;
+        }
+        let of_jobs = jobs.iter().map(|job| ReceiptsOf::Job(*job));
+        let devices = || (0..7).map(|last| DeviceId([0, 0, 0, 0, 0, 0, 0, last]));
+        let owners = Script::ACCOUNTS.into_iter().chain(["nobody"]).filter_map(Account::new);
+        let of: Vec<ReceiptsOf> = [ReceiptsOf::Everybody]
+            .into_iter()
+            .chain(owners.clone().map(ReceiptsOf::Owner))
+            .chain(devices().map(ReceiptsOf::Device))
+            .chain(of_jobs)
+            .collect();
+        for of in of {
+            for (from, until, limit) in [(0, u64::MAX, usize::MAX), (between.0, between.1, usize::MAX), (0, size, 2)] {
+                for newest_first in [false, true] {
+                    let query = ReceiptQuery { of: of.clone(), from, until, newest_first, limit };
+                    equal(&query, store.receipts(&query).map_err(text)?, expected.receipts(&query))?;
+                }
+            }
+        }
+        for device in devices() {
+            for sequence in [0, 1, 2, u64::MAX] {
+                let found = store.receipt(device, sequence).map_err(text)?;
+                equal(&(device, sequence), found, expected.receipt(device, sequence))?;
+            }
+        }
+        for workload in (0..5).map(|byte| Digest([byte; 32])) {
+            for limit in [0, 1, 3, usize::MAX] {
+                let found = store.receipts_of_workload(workload, limit).map_err(text)?;
+                equal(&workload, found, expected.receipts_of_jobs(self.history.jobs_of(workload), limit))?;
+            }
+        }
+        for member in owners {
+            for (before, limit) in [(None, usize::MAX), (Some(between.0), 3), (None, 2), (Some(u64::MAX), 1)] {
+                let found = store.statement(&member, before, limit).map_err(text)?;
+                equal(&(&member, before), found, expected.statement(&member, before, limit))?;
+            }
+        }
+        for job in jobs {
+            equal(&job, store.job_price(job).map_err(text)?, expected.job_price(job))?;
+            for purpose in [Purpose::JobReserved(job), Purpose::JobReturned(job)] {
+                let id = purpose.transfer_id(0);
+                equal(&purpose, store.posted(id).map_err(text)?, expected.posted(id))?;
+            }
+        }
         Ok(())
     }
 
@@ -168,6 +228,25 @@ fn text(error: StoreError) -> String {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
     }
+}
+
+/// What the suite never does, it cannot find wrong.
+#[test]
+fn histories_have_entries_of_every_kind() {
+    use caii_audit::{Kind, Logged};
+    let (mut kinds, mut purposes) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
+    for seed in 0..4 * SEEDS_FEW {
+        let mut script = Script::new(seed);
+        for change in (0..STEPS).flat_map(|_| script.changes()) {
+            let caii_coordinator::Change::Logged(event) = change else { continue };
+            kinds.insert(event.logged.kind());
+            if let Logged::Entry(entry) = &event.logged {
+                purposes.insert(format!("{:?}", entry.purpose).split('(').next().map(str::to_owned));
+            }
+        }
+    }
+    assert_eq!(kinds.len(), Kind::ALL.len(), "{kinds:?}");
+    assert_eq!(purposes.len(), 11, "{purposes:?}");
 }
 
 #[test]

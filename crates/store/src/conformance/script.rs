@@ -1,5 +1,6 @@
 //! Random but valid histories: what a coordinator might have decided.
 
+use super::bookkeeper::Bookkeeper;
 use caii_coordinator::{Attempt, Change, JobEnd, Totals};
 use caii_model::*;
 use caii_verify::{Secret, Standing};
@@ -26,16 +27,16 @@ impl Random {
         self.next() % bound
     }
 
-    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+    pub(super) fn pick<T: Clone>(&mut self, from: &[T]) -> T {
         from[self.below(from.len() as u64) as usize].clone()
     }
 
-    fn bytes<const N: usize>(&mut self) -> [u8; N] {
+    pub(super) fn bytes<const N: usize>(&mut self) -> [u8; N] {
         std::array::from_fn(|_| self.next() as u8)
     }
 
     /// Mostly small, sometimes at the edges of what a database's signed numbers hold.
-    fn number(&mut self) -> u64 {
+    pub(super) fn number(&mut self) -> u64 {
         match self.below(12) {
             0 => u64::MAX,
             1 => i64::MAX as u64,
@@ -44,7 +45,7 @@ impl Random {
         }
     }
 
-    fn text(&mut self, max: u64) -> String {
+    pub(super) fn text(&mut self, max: u64) -> String {
         let letters = ['a', 'Z', '0', ' ', '\'', '"', '%', '\n', '\0', 'é', '語', '🦀'];
         (0..self.below(max + 1)).map(|_| self.pick(&letters)).collect()
     }
@@ -64,6 +65,7 @@ pub(crate) struct Script {
     periods: u64,
     open: Vec<OpenJob>,
     over: Vec<JobId>,
+    books: Bookkeeper,
 }
 
 #[derive(Clone)]
@@ -96,6 +98,7 @@ impl Script {
             periods: 0,
             open: Vec::new(),
             over: Vec::new(),
+            books: Bookkeeper::default(),
         }
     }
 
@@ -110,7 +113,7 @@ impl Script {
 
     fn change(&mut self) -> Change {
         loop {
-            let change = match self.random.below(30) {
+            let change = match self.random.below(50) {
                 0 => Some(self.key_created()),
                 1 => (self.keys > 0).then(|| Change::KeyRevoked(KeyId(1 + self.random.below(self.keys)), self.time())),
                 2 => Some(self.ticket_issued()),
@@ -123,9 +126,14 @@ impl Script {
                 8 => Some(self.file_created()),
                 9 => Some(self.file_deleted()),
                 10 | 11 => Some(self.job_submitted()),
+                12 if self.random.below(2) == 0 => Some(self.attended()),
                 12 => Some(self.standing_changed()),
                 13 => Some(self.device_convicted()),
                 14 => Some(self.audit_secret()),
+                30.. => {
+                    let at = self.time();
+                    self.books.logged(&mut self.random, at)
+                }
                 _ if self.open.is_empty() => None,
                 _ => self.job_changed(),
             };
@@ -253,6 +261,11 @@ impl Script {
         Change::StandingChanged(self.any_device(), Digest([self.random.below(3) as u8; 32]), standing)
     }
 
+    fn attended(&mut self) -> Change {
+        let total = self.random.pick(&[0, 1, 600_000, 86_400_000]);
+        Change::Attended(self.any_device(), self.random.below(30_000) as u32, Millis(total))
+    }
+
     fn device_convicted(&mut self) -> Change {
         Change::DeviceConvicted(Conviction {
             device: self.any_device(),
@@ -292,7 +305,8 @@ impl Script {
             owner: self.account(),
             name: self.random.text(20),
             kind,
-            workload: Digest(self.random.bytes()),
+            // Few, so that some have several jobs.
+            workload: Digest([self.random.below(4) as u8; 32]),
             input: self.random.pick(&[None, Some(FileId(1)), Some(FileId(u64::MAX))]),
             records_per_task: self.random.pick(&[None, Some(1), Some(u32::MAX)]),
             verification: self.random.pick(&[
@@ -301,8 +315,10 @@ impl Script {
                 Verification::Audit { depth: 409 },
                 Verification::Quorum { results: 3 },
             ]),
+            max_price: self.random.pick(&[None, Some(MicroCredits(0)), Some(MicroCredits::MAX)]),
             deadline: Timestamp(self.random.number()),
         };
+        self.books.submitted(id, spec.owner.clone(), spec.workload);
         Change::JobSubmitted(id, spec, self.time())
     }
 
@@ -321,6 +337,9 @@ impl Script {
         }
         match random.below(16) {
             0 => {
+                if let Some(returned) = self.books.before_the_end(job.id, at) {
+                    return Some(returned);
+                }
                 let ending = job.ending.clone().unwrap_or_else(|| ending(random));
                 let change = Change::JobEnded(job.id, job_end(random, ending, at));
                 self.over.push(job.id);
@@ -360,7 +379,8 @@ impl Script {
         let (never, over) = (JobId(1_000_000), (!self.over.is_empty()).then(|| random.pick(&self.over)));
         let task = |job| TaskId { job, index: TaskIndex(0) };
         let mut copy = self.clone();
-        match random.below(15) {
+        match random.below(19) {
+            15.. => self.books.contradiction(random, at),
             13 => Some(Change::TaskVoided(task(never), VoidReason::Undecided, at)),
             14 => Some(Change::Checked(task(never), CheckEvent::Final(at))),
             0 => Some(Change::KeyRevoked(KeyId(1_000_000), at)),

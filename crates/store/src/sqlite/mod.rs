@@ -3,14 +3,20 @@
 //! The log is written ahead and synced at every commit, so that what was committed survives the loss of power. One
 //! process writes; the epoch in the table `pool` refuses all others, also those that hold the file open.
 
+mod books;
 mod fault;
+mod logged;
 mod migrate;
 mod read;
 mod write;
 
-use crate::{Epoch, JobQuery, Snapshot, Store, StoreError};
+use crate::{
+    BookQueries, Epoch, JobPrice, JobQuery, LoggedReceipt, ReceiptQuery, Snapshot, StatementLine, Store, StoreError,
+};
+use caii_audit::Event;
 use caii_coordinator::{Attempt, Change, JobRecord};
-use caii_model::{JobId, Settled, TaskIndex};
+use caii_ledger::{Entry, TransferId};
+use caii_model::{Account, DeviceId, Digest, JobId, Receipt, Settled, TaskIndex, Timestamp};
 pub(crate) use fault::{Fault, is_full};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use std::path::{Path, PathBuf};
@@ -105,6 +111,49 @@ impl Store for SqliteStore {
 
     fn settled(&mut self, job: JobId) -> Result<Vec<(TaskIndex, Settled)>, StoreError> {
         self.read("list a job's results", |db| read::settled(db, job))
+    }
+
+    fn logged(&mut self, from: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
+        self.read("read the log", |db| books::logged(db, from, limit))
+    }
+
+    fn books(&mut self) -> &mut dyn BookQueries {
+        self
+    }
+}
+
+impl BookQueries for SqliteStore {
+    fn entry_at(&mut self, at: Timestamp) -> Result<u64, StoreError> {
+        self.read("look a time up in the log", |db| books::entry_at(db, at))
+    }
+
+    fn receipts(&mut self, query: &ReceiptQuery) -> Result<Vec<LoggedReceipt>, StoreError> {
+        self.read("list receipts", |db| books::receipts(db, query))
+    }
+
+    fn receipt(&mut self, device: DeviceId, sequence: u64) -> Result<Option<LoggedReceipt>, StoreError> {
+        self.read("look a receipt up", |db| books::receipt(db, device, sequence))
+    }
+
+    fn receipts_of_workload(&mut self, workload: Digest, limit: usize) -> Result<Vec<Receipt>, StoreError> {
+        self.read("list a workload's receipts", |db| books::receipts_of_workload(db, workload, limit))
+    }
+
+    fn statement(
+        &mut self,
+        member: &Account,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<StatementLine>, StoreError> {
+        self.read("list a member's transfers", |db| books::statement(db, member, before, limit))
+    }
+
+    fn job_price(&mut self, job: JobId) -> Result<JobPrice, StoreError> {
+        self.read("look a job's price up", |db| books::job_price(db, job))
+    }
+
+    fn posted(&mut self, id: TransferId) -> Result<Option<(u64, Entry)>, StoreError> {
+        self.read("look a transfer up", |db| books::posted(db, id))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Rows to changes and records.
 
+use super::books;
 use super::fault::{BadRow, Fault};
 use super::write::number;
 use crate::names::{Named, verification_from};
@@ -15,12 +16,11 @@ use rusqlite::{Connection, Params, Row};
 pub(super) fn snapshot(db: &Connection) -> Result<Snapshot, Fault> {
     let mut changes = Vec::new();
     catalog(db, &mut changes)?;
-    for job in all(
-        db,
-        &format!("SELECT {JOB} FROM jobs INDEXED BY jobs_open WHERE ended IS NULL ORDER BY id"),
-        [],
-        job_record,
-    )? {
+    let open = format!("SELECT {JOB} FROM jobs INDEXED BY jobs_open WHERE ended IS NULL ORDER BY id");
+    let open = all(db, &open, [], job_record)?;
+    let ids: Vec<JobId> = open.iter().map(|job| job.id).collect();
+    changes.extend(books::carried(db, &ids)?.map(|carried| Change::Carried(Box::new(carried))));
+    for job in open {
         replay(db, job, &mut changes)?;
     }
     let mut next = all(db, "SELECT next_key, next_ticket, next_file, next_job FROM pool", [], |columns| {
@@ -68,6 +68,10 @@ fn catalog(db: &Connection, changes: &mut Vec<Change>) -> Result<(), Fault> {
         let (device, workload) = (DeviceId(columns.next()?), columns.digest()?);
         let standing = Standing { drawn: columns.number()?, survived: columns.number()? };
         Ok(Change::StandingChanged(device, workload, standing))
+    })?);
+    let attendance = "SELECT device, day, total_ms FROM attendance ORDER BY device";
+    changes.extend(all(db, attendance, [], |columns| {
+        Ok(Change::Attended(DeviceId(columns.next()?), columns.next()?, Millis(columns.number()?)))
     })?);
     let secrets = "SELECT period, secret, since FROM audit_secrets ORDER BY period DESC LIMIT 1";
     changes.extend(all(db, secrets, [], |columns| {
@@ -233,7 +237,7 @@ fn file(columns: &mut Columns<'_>) -> Result<Change, Fault> {
 
 /// The columns of [`job_record`].
 const JOB: &str = "id, owner, name, kind_details, workload, input, records_per_task, deadline, verification, \
-                   verification_number, submitted, prepared, \
+                   verification_number, max_price, submitted, prepared, \
                    blob, ending_details, ending_since, ended, output, errors, records, records_ok, records_failed, \
                    tasks, tasks_settled, tasks_given_up, attempts_failed, devices, fuel, cpu_ms";
 
@@ -250,6 +254,7 @@ fn job_record(columns: &mut Columns<'_>) -> Result<JobRecord, Fault> {
         records_per_task: columns.next()?,
         deadline: columns.time()?,
         verification: columns.verification()?,
+        max_price: columns.next::<Option<i64>>()?.map(MicroCredits),
     };
     let (submitted, prepared) = (columns.time()?, columns.optional_number()?.map(Timestamp));
     let blob: Option<[u8; 32]> = columns.next()?;
@@ -288,7 +293,7 @@ fn job_end(ending: Ending, at: Timestamp, columns: &mut Columns<'_>) -> Result<J
     Ok(JobEnd { ending, at, output, errors, totals })
 }
 
-fn all<T>(
+pub(super) fn all<T>(
     db: &Connection,
     sql: &str,
     values: impl Params,
@@ -304,18 +309,18 @@ fn all<T>(
 }
 
 /// A row's columns, one after the other.
-struct Columns<'r> {
+pub(super) struct Columns<'r> {
     row: &'r Row<'r>,
     place: usize,
 }
 
 impl Columns<'_> {
-    fn next<T: FromSql>(&mut self) -> Result<T, Fault> {
+    pub(super) fn next<T: FromSql>(&mut self) -> Result<T, Fault> {
         self.place += 1;
         Ok(self.row.get(self.place - 1)?)
     }
 
-    fn number(&mut self) -> Result<u64, Fault> {
+    pub(super) fn number(&mut self) -> Result<u64, Fault> {
         Ok(self.next::<i64>()? as u64)
     }
 
@@ -323,7 +328,7 @@ impl Columns<'_> {
         Ok(self.next::<Option<i64>>()?.map(|value| value as u64))
     }
 
-    fn time(&mut self) -> Result<Timestamp, Fault> {
+    pub(super) fn time(&mut self) -> Result<Timestamp, Fault> {
         self.number().map(Timestamp)
     }
 
@@ -331,7 +336,7 @@ impl Columns<'_> {
         self.next().map(Digest)
     }
 
-    fn account(&mut self) -> Result<Account, Fault> {
+    pub(super) fn account(&mut self) -> Result<Account, Fault> {
         let name: String = self.next()?;
         Account::new(&name).ok_or_else(|| self.bad(&name, "account"))
     }
@@ -354,6 +359,6 @@ impl Columns<'_> {
     }
 }
 
-fn bad(column: &str, problem: impl std::fmt::Display) -> Fault {
+pub(super) fn bad(column: &str, problem: impl std::fmt::Display) -> Fault {
     BadRow { column: column.to_owned(), problem: problem.to_string() }.into()
 }

@@ -352,9 +352,67 @@ fn results_of_the_first_schema_are_read_as_saying_nothing_of_a_jail() {
     assert_eq!(settled[0].1.at, Timestamp(6));
 }
 
+/// Secrets that nobody was committed to are worth nothing: draws by them could have been chosen.
+#[test]
+fn secrets_of_the_third_schema_are_gone() {
+    let directory = directory();
+    let path = directory.path().join("pool.db");
+    let mut db = connect(&path, BUSY_MAX, migrate::check_mark).unwrap();
+    migrate::migrate_to(&mut db, &path, &migrate::MIGRATIONS[..3]).unwrap();
+    db.execute_batch("INSERT INTO audit_secrets VALUES (7, zeroblob(32), 5)").unwrap();
+    drop(db);
+    assert_eq!(SqliteStore::open(&path).unwrap().load().unwrap(), Snapshot::default());
+}
+
+#[test]
+fn log_and_postings_are_never_changed() {
+    let directory = directory();
+    let mut store = open(&directory);
+    let epoch = store.acquire().unwrap();
+    let (commits, catalogs) = commits(9, 60);
+    for changes in &commits {
+        store.commit(epoch, changes).unwrap();
+    }
+    let attempts = [
+        ("UPDATE log SET at = at + 1 WHERE number = 3", "the log is never changed"),
+        ("UPDATE log SET attachment = NULL", "the log is never changed"),
+        ("DELETE FROM log WHERE number = 0", "nothing is deleted from the log"),
+        ("DELETE FROM log", "nothing is deleted from the log"),
+        ("INSERT OR REPLACE INTO log SELECT * FROM log WHERE number = 3", "numbered from 0 without a gap"),
+        (
+            "INSERT INTO log SELECT max(number) + 2, 8, max(at), x'00', NULL, NULL, NULL, NULL, NULL FROM log",
+            "numbered from 0 without a gap",
+        ),
+        ("UPDATE postings SET amount = amount + 1", "postings are never changed"),
+        ("UPDATE OR REPLACE postings SET credit = debit + 1 WHERE number = 1", "postings are never changed"),
+        ("DELETE FROM postings WHERE number = 0", "postings are never deleted"),
+        ("REPLACE INTO postings SELECT * FROM postings WHERE number = 0", "numbered from 0 without a gap"),
+        (
+            "INSERT INTO postings SELECT 1 + (SELECT max(number) FROM postings), id, entry, debit, credit, amount, kind
+                 FROM postings LIMIT 1",
+            "UNIQUE constraint failed: postings.id",
+        ),
+        (
+            "INSERT INTO postings SELECT max(number) + 1, zeroblob(16), 0, 1, 2, 0, 1 FROM postings",
+            "CHECK constraint failed: amount > 0",
+        ),
+    ];
+    let count = |table: &str| -> i64 {
+        store.db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+    };
+    let before = ["log", "postings"].map(count);
+    assert!(before.iter().all(|count| *count > 20), "there is something to be changed: {before:?}");
+    for (attempt, told) in attempts {
+        let error = store.db.execute_batch(attempt).unwrap_err();
+        assert!(error.to_string().contains(told), "{attempt}: {error}");
+    }
+    assert_eq!(["log", "postings"].map(count), before);
+    assert_eq!(rebuilt(&mut store), catalogs[60]);
+}
+
 /// Databases out there have gone through these texts: add a migration, never edit one.
 #[test]
 fn released_migrations_are_not_edited() {
     let digests: Vec<_> = migrate::MIGRATIONS.iter().map(|sql| Digest::of(sql.as_bytes()).short()).collect();
-    assert_eq!(digests, ["8bc0aada6af2", "23e85d0467fa", "299f0be4fc60"]);
+    assert_eq!(digests, ["8bc0aada6af2", "23e85d0467fa", "299f0be4fc60", "245a0563dae7"]);
 }

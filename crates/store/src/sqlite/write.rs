@@ -1,6 +1,7 @@
 //! Changes to rows.
 
 use super::fault::{Fault, contradiction};
+use super::logged::Entries;
 use crate::Epoch;
 use crate::names::{Named, ending_name, job_kind_name, verification_name, verification_number};
 use caii_coordinator::{Attempt, Change, JobEnd, NextIds, Totals};
@@ -21,10 +22,10 @@ pub(super) fn set_epoch(db: &Connection, epoch: Epoch) -> Result<(), Fault> {
 
 /// Writes the changes down, in order. Called in a transaction, which the caller drops on an error.
 pub(super) fn apply(db: &Connection, changes: &[Change]) -> Result<(), Fault> {
-    let mut used = Used::default();
+    let (mut used, mut entries) = (Used::default(), Entries::default());
     for change in changes {
         used.note(change);
-        match apply_one(db, change) {
+        match apply_one(db, change, &mut entries) {
             Ok(()) => {}
             Err(Refused::Because(reason)) => {
                 return Err(Fault::Contradiction { change: format!("{change:?}"), reason });
@@ -37,10 +38,11 @@ pub(super) fn apply(db: &Connection, changes: &[Change]) -> Result<(), Fault> {
             }
         }
     }
+    entries.finish(db)?;
     used.raise_next_ids(db)
 }
 
-enum Refused {
+pub(super) enum Refused {
     Because(&'static str),
     Sqlite(rusqlite::Error),
 }
@@ -56,7 +58,7 @@ pub(super) fn number(value: u64) -> i64 {
     value as i64
 }
 
-fn run(db: &Connection, sql: &str, values: impl Params) -> Result<(), Refused> {
+pub(super) fn run(db: &Connection, sql: &str, values: impl Params) -> Result<(), Refused> {
     db.prepare_cached(sql)?.execute(values)?;
     Ok(())
 }
@@ -69,7 +71,7 @@ fn run_one(db: &Connection, sql: &str, values: impl Params, otherwise: &'static 
     }
 }
 
-fn apply_one(db: &Connection, change: &Change) -> Result<(), Refused> {
+fn apply_one(db: &Connection, change: &Change, entries: &mut Entries) -> Result<(), Refused> {
     match change {
         Change::KeyCreated(key) => run(
             db,
@@ -182,6 +184,12 @@ fn apply_one(db: &Connection, change: &Change) -> Result<(), Refused> {
             "INSERT OR REPLACE INTO standings VALUES (?1, ?2, ?3, ?4)",
             params![device.0, workload.0, number(standing.drawn), number(standing.survived)],
         ),
+        Change::Attended(device, _, Millis(0)) => run(db, "DELETE FROM attendance WHERE device = ?1", [device.0]),
+        Change::Attended(device, day, total) => run(
+            db,
+            "INSERT OR REPLACE INTO attendance VALUES (?1, ?2, ?3)",
+            params![device.0, day, number(total.0)],
+        ),
         Change::DeviceConvicted(conviction) => device_convicted(db, conviction),
         Change::TaskVoided(task, reason, at) => task_voided(db, *task, *reason, *at),
         Change::JobEnding(job, ending, at) => run_one(
@@ -191,6 +199,8 @@ fn apply_one(db: &Connection, change: &Change) -> Result<(), Refused> {
             "no job of this id is open",
         ),
         Change::JobEnded(job, end) => job_ended(db, *job, end),
+        Change::Logged(event) => entries.append(db, event),
+        Change::Carried(_) => Err(Refused::Because("it is what a store loads, not what is committed")),
     }
 }
 
@@ -231,8 +241,8 @@ fn job_submitted(db: &Connection, job: JobId, spec: &JobSpec, at: Timestamp) -> 
     run(
         db,
         "INSERT INTO jobs (id, owner, name, kind, kind_details, workload, input, records_per_task, deadline, submitted,
-             verification, verification_number)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+             verification, verification_number, max_price)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         params![
             id(job.0)?,
             spec.owner.as_str(),
@@ -246,6 +256,7 @@ fn job_submitted(db: &Connection, job: JobId, spec: &JobSpec, at: Timestamp) -> 
             number(at.0),
             verification_name(spec.verification),
             verification_number(spec.verification),
+            spec.max_price.map(|price| price.0),
         ],
     )
 }
@@ -322,7 +333,7 @@ fn job_ended(db: &Connection, job: JobId, end: &JobEnd) -> Result<(), Refused> {
 }
 
 /// An id as it is stored. Ids are ordered by, so that one beyond SQLite's numbers would be out of place.
-fn id(value: u64) -> Result<i64, Refused> {
+pub(super) fn id(value: u64) -> Result<i64, Refused> {
     i64::try_from(value).map_err(|_| Refused::Because("its id is too large"))
 }
 
