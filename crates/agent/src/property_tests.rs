@@ -49,8 +49,11 @@ struct Pool {
     decided: Vec<LeaseId>,
     /// What was answered to reports that are done with.
     verdicts: BTreeMap<LeaseId, Result<(), Refusal>>,
-    /// Reports are not refused without deciding their claims, and nothing is ever forgotten.
+    /// Reports are not refused without deciding their claims, nothing is ever forgotten, and no process of the agent is
+    /// heard after another one.
     strict: bool,
+    /// An earlier process of the agent was heard after the present one.
+    crossed: bool,
 }
 
 impl Pool {
@@ -106,7 +109,10 @@ impl Pool {
                 assert!(!self.strict, "{id} is claim {number} and the next one is {expected}");
                 return Err(Refusal::ClaimSequence { expected });
             }
-            Some(number) if number < expected => panic!("{id} has number {number}, which is another's"),
+            Some(number) if number < expected => {
+                assert!(self.crossed, "{id} has number {number}, which is another's");
+                return Err(Refusal::ClaimSequence { expected });
+            }
             Some(_) if !self.strict && entropy % 11 == 5 => Err(Refusal::LeaseExpired(Timestamp(9))),
             Some(_) => {
                 self.decided.push(id);
@@ -125,7 +131,16 @@ impl World {
         Self {
             agent: Agent::new(Config::new(MeterId(Digest([9; 32])), SLOTS), DEVICE),
             now: 5_000,
-            pool: Pool { boot: 1, session: None, sessions: 0, sequence: 0, decided: vec![], verdicts, strict },
+            pool: Pool {
+                boot: 1,
+                session: None,
+                sessions: 0,
+                sequence: 0,
+                decided: vec![],
+                verdicts,
+                strict,
+                crossed: false,
+            },
             leases_issued: 0,
             requests: BTreeMap::new(),
             replies: BTreeMap::new(),
@@ -238,7 +253,8 @@ impl World {
             assert_eq!(report.claim.is_some(), report.outcome.is_ok());
             if let Some(claim) = report.claim {
                 let before = self.numbers.insert(report.lease.lease.id, claim.sequence).unwrap_or(claim.sequence);
-                assert!(before >= claim.sequence && (before == claim.sequence || !self.pool.strict), "renumbered");
+                let (pool, same) = (&self.pool, before == claim.sequence);
+                assert!(same || !pool.strict && (before > claim.sequence || pool.crossed), "renumbered");
             }
             let id = report.lease.lease.id;
             assert!(held.contains(&id), "reports what it does not hold");
@@ -351,8 +367,10 @@ impl World {
             }
             34 => {
                 if let Some(stray) = (!self.strays.is_empty()).then(|| self.strays.remove(pick % self.strays.len()))
+                    && !(self.pool.strict && stray.session.is_none())
                     && self.pool.converse(&stray).is_ok()
                 {
+                    self.pool.crossed |= stray.session.is_none();
                     stray.reports.iter().for_each(|report| drop(self.pool.take(report, entropy)));
                 }
             }

@@ -1,6 +1,6 @@
 //! One behaviour a test, told as a script of inputs and the actions that they cause.
 
-use crate::{Action, Agent, Config, Context, ExitReason, Input, LinkView, TaskStage};
+use crate::{Action, Agent, Claims, Config, Context, ExitReason, Forgotten, Input, LinkView, TaskStage};
 use caii_model::*;
 
 const DEVICE: DeviceId = DeviceId([7; 8]);
@@ -45,6 +45,25 @@ impl Script {
 
     fn reply(&mut self, sequence: u64, leases: Vec<SignedLease>, acks: Vec<LeaseId>) -> Vec<Action> {
         self.act(reply(sequence, leases, acks))
+    }
+
+    /// A reply that says so many claims are decided.
+    fn decided(
+        &mut self,
+        sequence: u64,
+        leases: Vec<SignedLease>,
+        acks: Vec<(LeaseId, Result<(), Refusal>)>,
+        claims: u64,
+    ) -> Vec<Action> {
+        let Input::Replied(reply) = reply(sequence, leases, vec![]) else { unreachable!() };
+        self.act(Input::Replied(ExchangeReply { acks, claims, ..reply }))
+    }
+
+    /// Lets a task run to its end and its result be stored.
+    fn done(&mut self, number: u8) -> Vec<Action> {
+        self.act(Input::InputReady(id(number)));
+        self.act(Input::TaskFinished(id(number), report(number), ENERGY));
+        self.act(Input::ResultStored(id(number)))
     }
 
     /// Lets time pass, and gives the actions of the tick that follows.
@@ -594,4 +613,126 @@ fn a_second_request_to_stop_ends_at_once_and_an_idle_agent_at_the_first() {
     assert_eq!(script.act(Input::StopRequested), [Action::Exit(ExitReason::Stopped { unreported: 1 })]);
     let mut script = Script::connected(1);
     assert_eq!(script.act(Input::StopRequested), [Action::Exit(ExitReason::Stopped { unreported: 0 })]);
+}
+
+/// What a request has of claims: whose, and their numbers.
+fn claims(actions: &[Action]) -> Vec<(LeaseId, u64)> {
+    let reports = &exchange(actions).reports;
+    reports.iter().filter_map(|report| Some((report.lease.lease.id, report.claim?.sequence))).collect()
+}
+
+#[test]
+fn claims_go_on_from_those_decided_in_the_order_in_which_results_were_stored() {
+    let mut script = Script::connected(2);
+    script.decided(3, vec![lease(1), lease(2)], vec![], 7);
+    script.act(Input::WorkloadReady(WORKLOAD));
+    let actions = script.done(2);
+    assert_eq!(exchange(&actions).reports, [result(2, 8)]);
+    let sequence = script.sequence;
+    assert_eq!(script.done(1), [], "the next request has it");
+    // Whether the pool has heard the first one is not known, so it is said again as it was.
+    script.act(Input::TransportFailed { sequence, reason: "cable".into() });
+    let actions = script.after(15_000);
+    assert_eq!(exchange(&actions).reports, [result(2, 8), result(1, 9)]);
+    let sequence = script.sequence;
+    let actions = script.decided(sequence, vec![lease(3)], vec![(id(2), Ok(())), (id(1), Ok(()))], 9);
+    assert_eq!(claims(&actions), []);
+    assert_eq!(claims(&script.done(3)), [(id(3), 10)]);
+    assert_eq!(script.agent.claims(), Claims { decided: 9, forgotten: None });
+}
+
+#[test]
+fn failures_have_no_number() {
+    let mut script = Script::connected(2);
+    script.decided(3, vec![lease(1), lease(2), lease(3)], vec![], 7);
+    script.act(Input::WorkloadReady(WORKLOAD));
+    let sequence = exchange(&script.done(1)).sequence;
+    script.act(Input::InputReady(id(2)));
+    script.act(Input::TaskFailed(id(2), failure(AttemptFailureKind::RunnerDied)));
+    script.done(3);
+    script.act(Input::TransportFailed { sequence, reason: "cable".into() });
+    let actions = script.after(15_000);
+    assert_eq!(exchange(&actions).reports.len(), 3);
+    assert_eq!(claims(&actions), [(id(1), 8), (id(3), 9)]);
+}
+
+#[test]
+fn a_claim_out_of_turn_is_kept_and_numbered_again() {
+    let mut script = Script::connected(2);
+    script.decided(3, vec![lease(1), lease(2)], vec![], 7);
+    script.act(Input::WorkloadReady(WORKLOAD));
+    let sequence = exchange(&script.done(1)).sequence;
+    script.done(2);
+    script.act(Input::TransportFailed { sequence, reason: "cable".into() });
+    assert_eq!(claims(&script.after(15_000)), [(id(1), 8), (id(2), 9)]);
+    // The first was refused without a decision on its claim.
+    let acks = vec![(id(1), Err(Refusal::LeaseForged)), (id(2), Err(Refusal::ClaimSequence { expected: 8 }))];
+    let sequence = script.sequence;
+    let actions = script.decided(sequence, vec![], acks, 7);
+    assert_eq!(actions[0], Action::Release(id(1)));
+    assert_eq!(claims(&actions), [(id(2), 8)]);
+    assert_eq!(script.agent.view().totals.refused, 1);
+}
+
+#[test]
+fn a_coordinator_that_likes_no_number_is_not_pestered() {
+    let mut script = Script::connected(1);
+    script.decided(3, vec![lease(1)], vec![], 7);
+    script.act(Input::WorkloadReady(WORKLOAD));
+    script.done(1);
+    let mut hurried = 0;
+    loop {
+        hurried += 1;
+        let (acks, sequence) = (vec![(id(1), Err(Refusal::ClaimSequence { expected: 99 }))], script.sequence);
+        if script.decided(sequence, vec![], acks, 7) == [] {
+            break;
+        }
+    }
+    assert_eq!(hurried, 5);
+    let LinkView::Troubled { reason, .. } = script.agent.view().link else { panic!() };
+    assert!(reason.contains("which is 99"), "{reason}");
+    assert_eq!(claims(&script.after(250)), [(id(1), 8)]);
+}
+
+#[test]
+fn a_claim_that_was_said_is_said_on_although_its_lease_is_dropped() {
+    let mut script = Script::connected(1);
+    script.decided(3, vec![lease(1)], vec![], 7);
+    script.act(Input::WorkloadReady(WORKLOAD));
+    assert_eq!(claims(&script.done(1)), [(id(1), 8)]);
+    let sequence = script.sequence;
+    // A poll before it, whose reply tells that the job has ended, crosses it.
+    let reply = reply(sequence - 1, vec![], vec![]);
+    let Input::Replied(reply) = reply else { panic!() };
+    script.act(Input::Replied(ExchangeReply { dropped: vec![id(1)], claims: 7, ..reply }));
+    assert_eq!(script.stages(), [TaskStage::Finished]);
+    script.act(Input::TransportFailed { sequence, reason: "cable".into() });
+    assert_eq!(claims(&script.after(15_000)), [(id(1), 8)]);
+    let (sequence, verdict) = (script.sequence, Err(Refusal::JobEnded(JobId(1))));
+    assert_eq!(script.decided(sequence, vec![], vec![(id(1), verdict)], 8)[0], Action::Release(id(1)));
+}
+
+#[test]
+fn an_overtaken_reply_does_not_take_decisions_back() {
+    let mut script = Script::connected(1);
+    script.after(7_000);
+    // 3 and 4 are under way.
+    script.decided(4, vec![lease(1)], vec![], 9);
+    script.decided(3, vec![], vec![], 7);
+    script.act(Input::WorkloadReady(WORKLOAD));
+    assert_eq!(claims(&script.done(1)), [(id(1), 10)]);
+    assert_eq!(script.agent.claims(), Claims { decided: 9, forgotten: None });
+}
+
+#[test]
+fn a_pool_that_forgets_receipts_is_told_of_and_worked_for() {
+    let mut script = Script::connected(1);
+    let earlier = Claims { decided: 12, forgotten: None };
+    script.agent = script.agent.clone().knowing(earlier);
+    script.decided(3, vec![lease(1)], vec![], 7);
+    assert_eq!(script.agent.claims(), Claims { decided: 12, forgotten: Some(Forgotten { first: 8, last: 12 }) });
+    let explained = script.agent.explain(Timestamp(script.now)).join("\n");
+    assert!(explained.contains("forgotten receipts of this device: it had decided its claims 8 to 12"), "{explained}");
+    script.act(Input::WorkloadReady(WORKLOAD));
+    assert_eq!(claims(&script.done(1)), [(id(1), 8)]);
 }
