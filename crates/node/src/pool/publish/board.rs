@@ -103,10 +103,6 @@ impl Board {
         self.changed.notify_all();
     }
 
-    pub(super) fn is_stopping(&self) -> bool {
-        self.state().stopping
-    }
-
     /// Hands a cosignature to the publisher.
     pub(super) fn cosigned(&self, cosignature: Cosignature) {
         let mut state = self.state();

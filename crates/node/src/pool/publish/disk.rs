@@ -120,12 +120,7 @@ impl<D: Disk> Directory<D> {
         Ok(())
     }
 
-    /// Writes one file; it is durable when this returns.
-    pub(super) fn write_one(&mut self, path: &str, bytes: &[u8]) -> Result<(), PublishingError> {
-        self.write(&[PublishedFile { path: path.to_owned(), bytes: bytes.to_vec() }])
-    }
-
-    /// The same for a file of the pool's directory that is not published.
+    /// Writes a file of the pool's directory that is not published; it is durable when this returns.
     pub(super) fn write_beside(&mut self, path: &str, bytes: &[u8]) -> Result<(), PublishingError> {
         let mut touched = BTreeSet::new();
         self.put(&format!("{path}.new"), path, bytes, &mut touched)?;

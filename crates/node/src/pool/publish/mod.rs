@@ -6,23 +6,24 @@
 
 mod board;
 mod disk;
-mod edge;
 mod rows;
+mod serving;
 #[cfg(test)]
 mod tests;
 mod witnesses;
 
 pub(crate) use board::{Board, WitnessState};
 pub(crate) use disk::{Disk, RealDisk};
-pub(crate) use edge::{Named, named};
+
 pub(crate) use rows::{Rows, RowsError};
+pub(crate) use serving::{Named, named};
 pub(crate) use witnesses::ask_witnesses;
 
 use super::actor::describe;
 use board::{Cosignature, Shown, Task};
 use caii_audit::{
     CHECKPOINT, FileError, Files as _, OPENINGS_WIDTH, Opening, Openings, PoolFile, PublishError, PublishedFile,
-    Publisher, Signers, TakeUpError, openings_path,
+    Publisher, Signers, TakeUpError, openings_path, partial_files,
 };
 use caii_tlog::{Checkpoint, Note, NoteSigner};
 use caii_trust::SigningKey;
@@ -248,7 +249,11 @@ impl<R: Rows, D: Disk> Publishing<R, D> {
         match opened {
             Ok((cosigned, note)) if cosigned <= size => Ok(Some((cosigned, note))),
             Ok((cosigned, _)) => {
-                tracing::warn!(cosigned, size, "the last cosigned checkpoint is beyond the log; witnesses are asked anew");
+                tracing::warn!(
+                    cosigned,
+                    size,
+                    "the last cosigned checkpoint is beyond the log; witnesses are asked anew"
+                );
                 Ok(None)
             }
             Err(error) => {
@@ -351,10 +356,10 @@ impl<R: Rows, D: Disk> Publishing<R, D> {
         let now = Instant::now();
         let mut old = BTreeSet::new();
         while let Some((_, size)) = live.superseded.pop_front_if(|(from, _)| *from <= now) {
-            old.extend(edge::partial_files(size));
+            old.extend(partial_files(size));
         }
         let (needed, later) = (live.needed(), live.superseded.iter().map(|(_, size)| *size));
-        let later: BTreeSet<String> = later.flat_map(edge::partial_files).collect();
+        let later: BTreeSet<String> = later.flat_map(partial_files).collect();
         self.remove(old.into_iter().filter(|path| !needed.contains(path) && !later.contains(path)));
     }
 
@@ -370,9 +375,8 @@ impl<R: Rows, D: Disk> Publishing<R, D> {
     fn show(&self, live: &Live) -> Result<(), PublishingError> {
         let Some(checkpoint) = live.checkpoint.clone() else { return Ok(()) };
         let parsed = Checkpoint::parse(checkpoint.text());
-        let tree = parsed.map_err(|why| {
-            PublishingError::TakeUp(TakeUpError::Checkpoint(caii_tlog::Unbelievable::Form(why)))
-        })?;
+        let tree = parsed
+            .map_err(|why| PublishingError::TakeUp(TakeUpError::Checkpoint(caii_tlog::Unbelievable::Form(why))))?;
         let cosigned = live.cosigned.as_ref().map(|(_, note)| note.clone());
         self.board.show(Shown { tree: tree.tree, checkpoint, cosigned });
         Ok(())
@@ -383,6 +387,6 @@ impl Live {
     /// The files at the edges of the checkpoint and of the cosigned one.
     fn needed(&self) -> BTreeSet<String> {
         let cosigned = self.cosigned.as_ref().map(|(size, _)| *size);
-        [self.publisher.size()].into_iter().chain(cosigned).flat_map(edge::partial_files).collect()
+        [self.publisher.size()].into_iter().chain(cosigned).flat_map(partial_files).collect()
     }
 }

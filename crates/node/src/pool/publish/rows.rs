@@ -8,8 +8,8 @@ use caii_store::StoreError;
 #[derive(Debug, thiserror::Error)]
 pub enum RowsError {
     /// The coordinator's thread does not answer.
-    #[error(transparent)]
-    Ask(AskError),
+    #[error("{0}")]
+    Ask(String),
     /// The store does not give them.
     #[error(transparent)]
     Store(StoreError),
@@ -24,6 +24,6 @@ pub(crate) trait Rows: Send + 'static {
 impl Rows for Handle {
     fn rows(&mut self, from: u64, limit: usize) -> Result<Vec<Event>, RowsError> {
         let read = self.read_blocking(move |_, store| store.logged(from, limit));
-        read.map_err(RowsError::Ask)?.map_err(RowsError::Store)
+        read.map_err(|error: AskError| RowsError::Ask(error.to_string()))?.map_err(RowsError::Store)
     }
 }

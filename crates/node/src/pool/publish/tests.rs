@@ -38,8 +38,7 @@ fn identity() -> Identity {
     Identity { pool: sample::pool_file(), log_key: sample::log_signer(), pool_key: sample::pool_key() }
 }
 
-const FAST: Pace =
-    Pace { every: Duration::from_millis(1), edge_kept: Duration::ZERO, sweep_every: Duration::ZERO };
+const FAST: Pace = Pace { every: Duration::from_millis(1), edge_kept: Duration::ZERO, sweep_every: Duration::ZERO };
 
 fn publishing<D: Disk>(log: &Log, disk: D, board: &Arc<Board>) -> Publishing<Log, D> {
     Publishing::new(log.clone(), disk, identity(), board.clone(), FAST)
@@ -95,7 +94,7 @@ fn what_is_committed_is_published_and_old_edges_go() {
     let mut again = publishing(&log, disk.clone(), &board);
     again.take_up().unwrap();
     let mut left = again.dir.partial_files().unwrap();
-    let mut expected = edge::partial_files(size);
+    let mut expected = partial_files(size);
     left.sort();
     expected.sort();
     assert_eq!(left, expected);
@@ -326,7 +325,7 @@ fn what_contradicts_the_store_is_not_gone_on_with() {
     assert!(other.is_contradiction());
 
     // A damaged file can be restored from a copy: the pool may go on meanwhile.
-    let edge = home.path().join("published").join(edge::partial_files(events.len() as u64).pop().unwrap());
+    let edge = home.path().join("published").join(partial_files(events.len() as u64).pop().unwrap());
     let good = std::fs::read(&edge).unwrap();
     std::fs::write(&edge, b"caiiops1").unwrap();
     let damaged = take_up(&events).unwrap_err();
@@ -372,7 +371,7 @@ fn cosignatures_come_to_the_checkpoint_that_they_are_for() {
     assert_eq!(policy.accept(&cosigned).unwrap().checkpoint.tree, first.tree);
     // Whoever takes the cosigned one finds its files.
     let files = Directory(disk.clone());
-    let mut edge = edge::partial_files(300).into_iter().chain(edge::partial_files(400));
+    let mut edge = partial_files(300).into_iter().chain(partial_files(400));
     assert!(edge.all(|path| files.read(&path).is_ok()));
     assert_eq!(earlier_tree(300, 400, &Tiles(&files)), Ok(first.tree));
 
@@ -384,7 +383,7 @@ fn cosignatures_come_to_the_checkpoint_that_they_are_for() {
     let last = board.shown().unwrap();
     publishing.cosign(&mut live, vec![cosignature(&last, one), cosignature(&last, two)]).unwrap();
     publishing.sweep(&mut live);
-    assert!(edge::partial_files(300).iter().all(|path| files.read(path).is_err()), "nobody needs them now");
+    assert!(partial_files(300).iter().all(|path| files.read(path).is_err()), "nobody needs them now");
     let dir = Directory(disk);
     let options = Options { policy: Some(&policy), ..Options::default() };
     let report = audit(&WithPayouts(&dir, &sample.payouts), &options).unwrap();
@@ -401,7 +400,8 @@ fn receipts_are_published_within_a_second() {
     let thread = spawn(publishing);
     let sample = sample::small().events;
     let receipt = sample.iter().rev().find(|event| matches!(event.logged, Logged::Receipt(_))).unwrap().clone();
-    let head: Vec<Event> = sample.iter().take_while(|event| event.logged.at() <= receipt.logged.at()).cloned().collect();
+    let head: Vec<Event> =
+        sample.iter().take_while(|event| event.logged.at() <= receipt.logged.at()).cloned().collect();
     board.commit(log.push(&head));
 
     // Commits as a coordinator makes them, and the time of each.
@@ -436,7 +436,11 @@ fn receipts_are_published_within_a_second() {
     let mut took = readers.join().unwrap();
     took.sort();
     let (p50, p99) = (took[took.len() / 2], took[took.len() * 99 / 100]);
-    println!("{} commits: published after {p50:?} (p50), {p99:?} (p99), {:?} at most", took.len(), took.last().unwrap());
+    println!(
+        "{} commits: published after {p50:?} (p50), {p99:?} (p99), {:?} at most",
+        took.len(),
+        took.last().unwrap()
+    );
     assert_eq!(took.len(), 600);
     assert!(p99 < Duration::from_secs(1), "{p99:?}");
 

@@ -2,7 +2,7 @@
 //! published before they are asked, and without the lines of those that are away.
 
 use super::board::{Board, Cosignature, Shown, WitnessState};
-use super::disk::{Disk, Directory};
+use super::disk::{Directory, Disk};
 use crate::pool::config::WitnessSetting;
 use caii_audit::Tiles;
 use caii_tlog::{
@@ -81,7 +81,12 @@ impl Peer {
     }
 
     /// Asks it about what is shown.
-    async fn ask(mut self, http: reqwest::Client, shown: Arc<Shown>, disk: impl Disk + Clone) -> (Self, Option<Cosignature>) {
+    async fn ask(
+        mut self,
+        http: reqwest::Client,
+        shown: Arc<Shown>,
+        disk: impl Disk + Clone,
+    ) -> (Self, Option<Cosignature>) {
         let asked = self.cosigned(&http, &shown, &disk).await;
         match asked {
             Ok((line, at)) => {
@@ -178,14 +183,16 @@ pub(crate) async fn ask_witnesses(
     witnesses: Vec<WitnessSetting>,
     mut stop: watch::Receiver<bool>,
 ) {
+    if witnesses.is_empty() {
+        return;
+    }
     let http = match crate::pinned::trusting().timeout(ANSWER_MAX).build() {
         Ok(http) => http,
         Err(error) => return tracing::error!(reason = %crate::pool::actor::describe(&error), "no witness is asked"),
     };
     let mut watch = board.watch();
     let shown = watch.borrow_and_update().clone();
-    let mut peers: Vec<Peer> =
-        witnesses.into_iter().map(|setting| Peer::new(setting, shown.as_deref())).collect();
+    let mut peers: Vec<Peer> = witnesses.into_iter().map(|setting| Peer::new(setting, shown.as_deref())).collect();
     loop {
         board.set_witnesses(peers.iter().map(|peer| peer.state.clone()).collect());
         let shown = watch.borrow_and_update().clone();

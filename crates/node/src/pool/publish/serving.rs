@@ -1,23 +1,7 @@
-//! Which files a log of some size has: those at its right edge, which fuller ones follow, and those that may be asked for.
+//! Which files of a log of some size may be asked for.
 
-use caii_audit::{OPENINGS_WIDTH, openings_path};
-use caii_tlog::{Tile, TileKind};
-
-/// Levels of hashes in the largest log.
-const LEVELS: u8 = 8;
-
-/// The files at the right edge of a log of this size that are not full.
-pub(super) fn partial_files(size: u64) -> Vec<String> {
-    let levels = (0..LEVELS).map(|level| (TileKind::Hashes(level), size >> (8 * level)));
-    let kinds = [(TileKind::Entries, size)].into_iter().chain(levels);
-    let edge = kinds.filter_map(|(kind, count)| Tile::at(kind, count / OPENINGS_WIDTH as u64, size));
-    let mut files: Vec<String> = edge.filter(Tile::is_partial).map(|tile| tile.to_string()).collect();
-    let width = size as usize % OPENINGS_WIDTH;
-    if width > 0 {
-        files.push(openings_path(size / OPENINGS_WIDTH as u64, width));
-    }
-    files
-}
+use caii_audit::openings_path;
+use caii_tlog::Tile;
 
 /// What a path names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,16 +36,6 @@ pub(crate) fn named(path: &str, size: u64) -> Option<Named> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_edge_of_70_000_entries() {
-        let expected =
-            ["tile/entries/273.p/112", "tile/0/273.p/112", "tile/1/001.p/17", "tile/2/000.p/1", "opening/273.p/112"];
-        assert_eq!(partial_files(70_000), expected);
-        assert_eq!(partial_files(0), [""; 0]);
-        assert_eq!(partial_files(256), ["tile/1/000.p/1"]);
-        assert_eq!(partial_files(65_536), ["tile/2/000.p/1"]);
-    }
 
     #[test]
     fn what_may_be_asked_for() {
