@@ -209,6 +209,7 @@ fn every_kind() -> Vec<Logged> {
             payments: vec![(account(), MinorUnits(5_000))],
             at,
         }),
+        Logged::ClaimVoided { claim, reason: VoidReason::Undecided, at },
     ]
 }
 

@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 """Audits what a pool published, from docs/publication.md and docs/money.md alone, independently of caii's own code.
 
-    audit.py DIRECTORY [--key NAME+ID+KEY ...]
+    audit.py DIRECTORY ... [--key NAME+ID+KEY ...]
 
-Without a key, the log's keys are those of pool.json; a witness's key counts only if it is given. One line of JSON says
-which checks found something wrong and at which entry first; the exit code is 0 if none did. Python's standard library,
-tlog.py and reward.py are all it needs. Left out, and said so in the answer: the stewards' signatures and payout files.
+Without a key, the log's keys are those of pool.json; a witness's key counts only if it is given. For each directory one
+line of JSON says which checks found something wrong and at which entry first; the exit code is 0 if none did. Python's
+standard library, tlog.py and reward.py are all it needs. Left out, and said so in the answer: the stewards' signatures,
+the files of tariffs and payouts.
 """
 
 import argparse
 import base64
+import functools
 import hashlib
 import json
 import os
@@ -23,6 +25,10 @@ ACCOUNTS = {1: "member", 2: "escrow", 3: "held", 4: "fees", 5: "verification", 6
 TRANSFERS = ["grant", "payment", "reserve", "return", "reward", "holdback", "surcharge", "unearned", "fee",
              "audit-reward", "audit-holdback", "refund", "fee-refund", "release", "forfeit", "clawback", "availability",
              "payout-request", "payout-done", "payout-failed"]
+
+
+# Several directories of one pool have the same signatures.
+ed25519_verify = functools.cache(tlog.ed25519_verify)
 
 
 def sha256(data):
@@ -297,7 +303,7 @@ class Audit:
             self.bad("openings", 256 * number)
             return
         digest = sha256(b"caiibdl1" + struct.pack("<Q", number) + b"".join(entries))
-        good = tlog.ed25519_verify(self.pool_key, signed(b"bundle", digest), signature)
+        good = ed25519_verify(self.pool_key, signed(b"bundle", digest), signature)
         self.bad("pool-signatures", 256 * number, not good)
         for index, entry, (salt, content, beside) in zip(range(256 * number, 256 * number + width), entries, openings):
             if salt is None:
@@ -324,7 +330,9 @@ class Audit:
 
     def caiitae1(self, index, f, _):
         number = self.tariffs[-1][1]["number"] + 1 if self.tariffs else 1
-        self.bad("tariffs", index, f["tariff"]["number"] != number or f["tariff"]["effective_from"] < f["at"])
+        if f["tariff"]["number"] != number:
+            self.lacks("tariffs", index, [2])
+        self.bad("tariffs", index, f["tariff"]["effective_from"] < f["at"])
         self.tariffs.append((f["digest"], f["tariff"]))
 
     def caiidev1(self, index, f, _):
@@ -355,7 +363,7 @@ class Audit:
         owned = claim["pool"] == sha256(self.pool_key)[:8] and f["owner"] == device["owner"]
         self.bad("devices", index, not owned)
         message = signed(b"claim", sha256(f["claim_bytes"]))
-        self.bad("claim-signatures", index, not tlog.ed25519_verify(device["key"], message, f["signature"]))
+        self.bad("claim-signatures", index, not ed25519_verify(device["key"], message, f["signature"]))
         gap = claim["sequence"] - device["next"]
         if gap > 0 and self.erased.get(5, 0) >= self.missing_receipts + gap:
             self.missing_receipts += gap
@@ -453,7 +461,7 @@ class Audit:
             if not claim["settled"]:
                 return None, [2]
             (_, _, _, total, held), (_, _, _, own, _), (work, surcharge, fee, _) = claim["settled"]
-            owner, escrow = claim["owner"], ("escrow", claim["job"])
+            owner, escrow = self.devices[purpose[2]]["owner"], ("escrow", claim["job"])
             member, back = ("member", owner), ("held", owner)
             if code == 5:
                 own_paid, own_held = reward.split(own, [total - held, held]) if own else (0, 0)
@@ -750,15 +758,18 @@ def ms(text):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("directory")
+    parser.add_argument("directory", nargs="+")
     parser.add_argument("--key", action="append", default=[])
     args = parser.parse_args()
-    audit = Audit(args.directory, args.key)
-    audit.run()
     left_out = ["stewards' signatures", "payout files", "tariff files"]
-    verdict = "red" if audit.wrong else "green"
-    print(json.dumps({"verdict": verdict, "wrong": audit.wrong, "erased": sum(audit.erased.values()), "left_out": left_out}))
-    sys.exit(1 if audit.wrong else 0)
+    red = False
+    for directory in args.directory:
+        audit = Audit(directory, args.key)
+        audit.run()
+        red = red or bool(audit.wrong)
+        verdict, erased = "red" if audit.wrong else "green", sum(audit.erased.values())
+        print(json.dumps({"verdict": verdict, "wrong": audit.wrong, "erased": erased, "left_out": left_out}))
+    sys.exit(1 if red else 0)
 
 
 if __name__ == "__main__":

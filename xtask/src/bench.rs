@@ -19,12 +19,13 @@ use std::time::Duration;
 /// A benchmark measures one row of the table or a few.
 type Benchmark = fn(&Processes) -> Result<Vec<Figure>, Failure>;
 
-const BENCHMARKS: [(&str, Benchmark); 7] = [
+const BENCHMARKS: [(&str, Benchmark); 8] = [
     ("P4", overhead::run),
     ("P5", sandbox),
     ("P6", inference::efficiency),
     ("P9", cheats),
     ("P11", vanished::run),
+    ("P12", audit),
     ("P14", install::run),
     ("P16", inference::short_requests),
 ];
@@ -112,6 +113,26 @@ fn cheats(_: &Processes) -> Result<Vec<Figure>, Failure> {
             peer: "9e-6 an audit (VeriLLM)",
         },
     ])
+}
+
+/// P12: how fast a pool's published files are audited, with every check.
+fn audit(_: &Processes) -> Result<Vec<Figure>, Failure> {
+    let exe = attempt("finding the binary", std::env::current_exe())?;
+    let text = read(&mut Command::new(exe.with_file_name("examples").join("rate")))?;
+    print!("{text}");
+    let number = |before: &str, after: &str| {
+        let number = |line: &str| line.strip_prefix(before)?.split_once(after)?.0.trim().parse::<f64>().ok();
+        let found = text.lines().find_map(number);
+        found.ok_or_else(|| Failure(format!("the example prints no `{before}`")))
+    };
+    Ok(vec![Figure {
+        name: "P12",
+        value: number("P12: ", " receipts/s")?,
+        decimals: 0,
+        unit: "receipts/s",
+        bar: "20000",
+        peer: "40000 (ed25519 alone, batched)",
+    }])
 }
 
 /// P5: the sandbox measures itself.

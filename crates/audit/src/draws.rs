@@ -160,9 +160,11 @@ impl Walk<'_> {
             return self.wrong(Check::Draws, format!("of {id} items are drawn that it does not have"));
         }
         let depth = *self.draws.depths.entry(task.job).or_insert(drawn.depth);
-        if drawn.depth != depth || (policy == VerificationPolicy::Audit && depth == 0) {
-            let why = format!("{id} is audited to depth {}; {} to depth {depth}", drawn.depth, task.job);
+        if drawn.depth != depth {
+            let why = format!("{id} is audited to depth {}, and others of {} to depth {depth}", drawn.depth, task.job);
             self.wrong(Check::Draws, why);
+        } else if depth == 0 && policy == VerificationPolicy::Audit {
+            self.wrong(Check::Draws, format!("{id} is to be audited, and to no depth"));
         }
         self.count_drawn(id.device, workload, drawn.drawn_before, drawn.items.len());
         let pending = self.draws.pending.entry(task.job).or_default();

@@ -27,8 +27,8 @@ pub use files::{
     tariff_path,
 };
 pub use logged::{
-    AuditDrawn, AuditDrawnMore, AuditOutcome, AuditedItem, ClaimRef, ClaimVoided, DeviceConvicted, ENTRY_SIZE_MAX,
-    Finding, Kind, Logged, PayoutSent, PoolOpened,
+    AuditDrawn, AuditDrawnMore, AuditOutcome, AuditedItem, ClaimRef, DeviceConvicted, ENTRY_SIZE_MAX, Finding, Kind,
+    Logged, PayoutSent, PoolOpened,
 };
 pub use opening::{
     ATTACHMENT_SIZE_MAX, OPENINGS_SIZE_MAX, OPENINGS_WIDTH, Opening, Openings, OpeningsError, SIGNED_FOR,

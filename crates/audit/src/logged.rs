@@ -78,7 +78,14 @@ pub enum Logged {
     /// Payables were sent to the bank.
     PayoutSent(PayoutSent),
     /// An accepted claim that was not paid yet does not count any more. No credits move.
-    ClaimVoided(ClaimVoided),
+    ClaimVoided {
+        /// Which.
+        claim: ClaimRef,
+        /// Why.
+        reason: VoidReason,
+        /// When.
+        at: Timestamp,
+    },
 }
 
 /// What a pool is, as the first entry of its log says it.
@@ -210,17 +217,6 @@ pub struct DeviceConvicted {
     pub item: u32,
     /// Whether it lied as the auditor of that item.
     pub as_auditor: bool,
-    /// When.
-    pub at: Timestamp,
-}
-
-/// An accepted claim does not count after all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClaimVoided {
-    /// Which.
-    pub claim: ClaimRef,
-    /// Why.
-    pub reason: VoidReason,
     /// When.
     pub at: Timestamp,
 }
@@ -373,7 +369,7 @@ impl Logged {
             Self::AuditOutcome(_) => Kind::AuditOutcome,
             Self::DeviceConvicted(_) => Kind::DeviceConvicted,
             Self::PayoutSent(_) => Kind::PayoutSent,
-            Self::ClaimVoided(_) => Kind::ClaimVoided,
+            Self::ClaimVoided { .. } => Kind::ClaimVoided,
         }
     }
 
@@ -391,7 +387,7 @@ impl Logged {
             | Self::AuditOutcome(AuditOutcome { at, .. })
             | Self::DeviceConvicted(DeviceConvicted { at, .. })
             | Self::PayoutSent(PayoutSent { at, .. })
-            | Self::ClaimVoided(ClaimVoided { at, .. }) => *at,
+            | Self::ClaimVoided { at, .. } => *at,
             Self::Receipt(receipt) => receipt.at,
             Self::Entry(entry) => entry.at,
         }
@@ -451,7 +447,7 @@ impl Logged {
                 let writer = writer.digest(pain001).digest(csv).u64(at.0).u32(payments.len() as u32);
                 payments.iter().fold(writer, |writer, (account, amount)| writer.account(account).u64(amount.0)).finish()
             }
-            Self::ClaimVoided(ClaimVoided { claim, reason, at }) => {
+            Self::ClaimVoided { claim, reason, at } => {
                 writer.fixed(&claim.device.0).u64(claim.sequence).u8(reason.code()).u64(at.0).finish()
             }
         }
@@ -570,7 +566,7 @@ impl Logged {
                     Ok((reader.account("payments")?, reader.u64("payments").map(MinorUnits)?))
                 })?,
             }),
-            Kind::ClaimVoided => Self::ClaimVoided(ClaimVoided {
+            Kind::ClaimVoided => Self::ClaimVoided {
                 claim: ClaimRef { device: device(reader, "device")?, sequence: reader.u64("sequence")? },
                 reason: {
                     let code = reader.u8("reason")?;
@@ -578,7 +574,7 @@ impl Logged {
                     reason.ok_or(CanonicalError::Field { field: "reason" })?
                 },
                 at: reader.time("at")?,
-            }),
+            },
         })
     }
 }

@@ -245,7 +245,7 @@ impl<'a> Walk<'a> {
             Logged::AuditOutcome(outcome) => self.audit_outcome(outcome),
             Logged::DeviceConvicted(convicted) => self.device_convicted(convicted),
             Logged::PayoutSent(sent) => self.payout_sent(sent),
-            Logged::ClaimVoided(voided) => self.claim_voided(voided.claim, voided.reason),
+            Logged::ClaimVoided { claim, reason, .. } => self.claim_voided(*claim, *reason),
         }
     }
 

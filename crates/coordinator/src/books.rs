@@ -104,7 +104,7 @@ impl Carried {
                         receipts.insert(claim, receipt.as_ref().clone());
                     }
                 }
-                Logged::ClaimVoided(voided) => _ = receipts.remove(&voided.claim),
+                Logged::ClaimVoided { claim, .. } => _ = receipts.remove(claim),
                 Logged::Entry(entry) => {
                     match entry.purpose.job() {
                         Some(job) if open.contains(&job) => carried.entries.push(entry.clone()),
@@ -169,8 +169,8 @@ impl Books {
             Logged::WorkloadCertified { envelope, .. } => _ = self.certificates.insert(*envelope),
             Logged::Receipt(receipt) => self.receipt(receipt),
             Logged::Entry(entry) => self.entry(entry),
-            Logged::ClaimVoided(voided) => {
-                if let Some(task) = self.tasks.remove(&voided.claim) {
+            Logged::ClaimVoided { claim, .. } => {
+                if let Some(task) = self.tasks.remove(claim) {
                     self.claims.remove(&task);
                 }
             }

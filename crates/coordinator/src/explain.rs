@@ -1,8 +1,10 @@
 //! Why a job waits, why a task was retried, why a device idles: in sentences, from the state alone.
 
 use crate::state::{Present, Work};
-use crate::{Attempt, Coordinator};
+use crate::{Attempt, Coordinator, DeviceAccount};
+use caii_ledger::LedgerAccount;
 use caii_model::*;
+use caii_verify::AUDITS_FINAL;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How many tasks' troubles are told one by one.
@@ -29,12 +31,25 @@ impl Coordinator {
             totals.tasks
         )];
         lines.extend(self.how_checked(job, work));
+        lines.extend(self.what_it_costs(id));
         if waiting > 0 {
             lines.extend(self.why_waiting(job, now));
         }
         lines.extend(self.troubles(work));
         lines.extend(tell_jails(work.settled.values(), |device| self.device_name(device)));
         lines
+    }
+
+    fn what_it_costs(&self, id: JobId) -> Option<String> {
+        let books = &self.catalog.books;
+        let left = books.ledger.balance(&LedgerAccount::Escrow(id));
+        let accepted = books.cost_of(id);
+        (left.0 > 0 || accepted.0 > 0).then(|| {
+            format!(
+                "Accepted results cost {accepted} credits so far. {left} credits are set aside for it; what is not used comes \
+                 back when it ends."
+            )
+        })
     }
 
     fn how_checked(&self, job: &crate::Job, work: &Work) -> Vec<String> {
@@ -173,6 +188,7 @@ impl Coordinator {
             return vec![];
         }
         let mut history = self.trust_in(id);
+        history.extend(self.what_it_earned(id));
         let Some(device) = self.presence.present.get(&id) else {
             let heard = match self.presence.lost.get(&id) {
                 Some(at) => format!("It was last heard of {} ago.", now.since(*at)),
@@ -200,6 +216,17 @@ impl Coordinator {
         }
         lines.append(&mut history);
         lines
+    }
+
+    fn what_it_earned(&self, id: DeviceId) -> Option<String> {
+        let DeviceAccount { decided, accepted, held, .. } = self.catalog.books.device(id);
+        let held = match held {
+            MicroCredits::ZERO => String::new(),
+            held => format!(
+                " {held} credits are held back until {AUDITS_FINAL} audits of a workload agreed with it (docs/money.md)."
+            ),
+        };
+        (decided > 0).then(|| format!("{accepted} of its {decided} claims were accepted.{held}"))
     }
 
     fn what_it_does(&self, device: &Present, now: Timestamp) -> String {

@@ -38,7 +38,10 @@ impl Coordinator {
             ensure(books.tasks.get(&claimed.claim) == Some(task), || format!("{} is lost", claimed.claim))?;
         }
         ensure(books.tasks.len() == books.claims.len(), || "claims are miscounted".into())?;
-        for (id, job) in self.catalog.jobs.iter().filter(|(_, job)| job.ending.is_none()) {
+        // What was done before the log was opened has no claim.
+        let opened = books.opened.as_ref().map_or(Timestamp(0), |opened| opened.at);
+        let since = |job: &crate::Job| job.work.as_ref().is_some_and(|work| work.prepared_at >= opened);
+        for (id, job) in self.catalog.jobs.iter().filter(|(_, job)| job.ending.is_none() && since(job)) {
             let own = job.work.iter().flat_map(|work| work.settled.keys().filter(|index| !work.is_audit(**index)));
             for index in own {
                 let task = TaskId { job: *id, index: *index };

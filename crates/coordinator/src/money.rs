@@ -5,8 +5,7 @@ use crate::books::Claimed;
 use crate::draft::Draft;
 use crate::{Change, Coordinator, Reply};
 use caii_audit::{
-    AuditDrawn, AuditDrawnMore, AuditOutcome, AuditedItem, ClaimRef, ClaimVoided, DeviceConvicted, Event, Logged,
-    PoolOpened,
+    AuditDrawn, AuditDrawnMore, AuditOutcome, AuditedItem, ClaimRef, DeviceConvicted, Event, Logged, PoolOpened,
 };
 use caii_ledger::events::{self, Forfeiture};
 use caii_ledger::{Entry, GrantKey, LedgerAccount, Refusal as LedgerRefusal};
@@ -115,8 +114,22 @@ impl Draft<'_> {
             self.log(Logged::TariffEnacted { tariff, at });
             let devices: Vec<Device> = self.catalog().devices.values().cloned().collect();
             devices.into_iter().for_each(|device| self.log_device(&device));
+            self.reserve_what_is_open();
         }
         self.reply(Ok(Reply::Done));
+    }
+
+    /// Jobs of a pool that kept no books until now go on at what they may cost from here.
+    fn reserve_what_is_open(&mut self) {
+        let open = self.catalog().jobs.values().filter(|job| job.ending.is_none());
+        let open = open.filter_map(|job| Some((job.id, job.spec.clone(), job.work.as_ref()?.prepared.clone())));
+        for (id, spec, prepared) in open.collect::<Vec<_>>() {
+            if let Err(refusal) = self.reserve(id, &spec, &prepared) {
+                let (code, message) = (refusal.code().to_owned(), refusal.to_string());
+                let error = InputError { code, message, line: None, param: None };
+                self.begin_ending(id, Ending::Failed { errors: vec![error] });
+            }
+        }
     }
 
     pub(crate) fn log_device(&mut self, device: &Device) {
@@ -145,7 +158,7 @@ impl Draft<'_> {
         let tariff = Tariff::new(terms).map_err(|invalid| crate::registry::field("tariff", invalid.to_string()))?;
         let tariffs = &self.catalog().books.tariffs;
         let (number, effective_from) = (tariff.terms().number, tariff.terms().effective_from);
-        if tariffs.iter().any(|known| *known == tariff) {
+        if tariffs.contains(&tariff) {
             return Ok(());
         }
         let Some(last) = tariffs.last().map(Tariff::terms) else { return wrong("the pool is not open yet".into()) };
@@ -224,7 +237,9 @@ impl Draft<'_> {
         let verification = self.coordinator().verification(&job.spec);
         let work = job.work.as_ref().expect("a job with results is prepared");
         let books = &self.catalog().books;
-        let tariff = books.tariff_at(work.prepared_at).expect("the log begins with a tariff").clone();
+        let opened = books.opened.as_ref().map_or(work.prepared_at, |opened| opened.at);
+        let reserved = work.prepared_at.max(opened);
+        let tariff = books.tariff_at(reserved).expect("the log begins with a tariff").clone();
         let account = books.account(device);
         let record = TrackRecord::new(account.accepted, account.decided).expect("no more are accepted than decided");
         let audit = work.checks.audits.get(&task.index).map(|state| &state.audit.subject);
@@ -322,7 +337,7 @@ impl Draft<'_> {
     /// A claim that was accepted does not count. It was not paid.
     pub(crate) fn void_claim(&mut self, task: TaskId, reason: VoidReason) {
         if let Some(Claimed { claim, .. }) = self.claimed(task) {
-            self.log(Logged::ClaimVoided(ClaimVoided { claim, reason, at: self.now() }));
+            self.log(Logged::ClaimVoided { claim, reason, at: self.now() });
         }
     }
 
@@ -401,10 +416,21 @@ impl Draft<'_> {
 }
 
 impl Draft<'_> {
+    /// The claim that an item belongs to.
+    pub(crate) fn evidence(&self, job: JobId, item: ItemId) -> Option<ClaimRef> {
+        self.claimed(TaskId { job, index: item.task }).map(|claimed| claimed.claim)
+    }
+
     /// A device is caught by an item of a claim, its own or the one that it audited.
-    pub(crate) fn log_conviction(&mut self, job: JobId, device: DeviceId, item: ItemId, as_auditor: bool) {
-        let Some(claimed) = self.claimed(TaskId { job, index: item.task }) else { return };
-        let (evidence, item, at) = (claimed.claim, item.item, self.now());
+    pub(crate) fn log_conviction(
+        &mut self,
+        device: DeviceId,
+        evidence: Option<ClaimRef>,
+        item: ItemId,
+        as_auditor: bool,
+    ) {
+        let Some(evidence) = evidence else { return };
+        let (item, at) = (item.item, self.now());
         self.log(Logged::DeviceConvicted(DeviceConvicted { device, evidence, item, as_auditor, at }));
     }
 }

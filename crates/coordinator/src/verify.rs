@@ -5,7 +5,7 @@ use crate::checks::{depth, items_in};
 use crate::draft::Draft;
 use crate::state::Work;
 use crate::{Change, Coordinator, Effect, Finding};
-use caii_audit::{Finding as Found, Logged};
+use caii_audit::{ClaimRef, Finding as Found, Logged};
 use caii_model::*;
 use caii_verify::{Secret, Standing, audits_due, draw_chance, draw_items, draw_more};
 use std::collections::BTreeSet;
@@ -369,12 +369,13 @@ impl Draft<'_> {
         let wrong: BTreeSet<ItemId> = faults.claim.iter().filter_map(|place| state.item(*place)).collect();
         self.end_audit(task, AuditEnd { survived, waived: vec![] }, &faults);
         let found = [(wrong_claim, Some(state.audit.of), false), (wrong_audit, auditor, true)];
-        for (finding, device, as_auditor) in found {
-            if let (Some(finding), Some(device)) = (finding, device)
-                && let Some(item) = state.item(finding.place)
-            {
-                self.convict(task, device, item, as_auditor, &wrong);
-            }
+        // The claims that show it, before the first conviction voids them.
+        let evidence = found.map(|(finding, device, as_auditor)| {
+            let item = state.item(finding?.place)?;
+            Some((device?, item, as_auditor, self.evidence(task.job, item)))
+        });
+        for (device, item, as_auditor, evidence) in evidence.into_iter().flatten() {
+            self.convict(task, device, (item, as_auditor, evidence), &wrong);
         }
         self.go_on(task.job);
         self.dispatch();
@@ -483,13 +484,19 @@ impl Draft<'_> {
     }
 
     /// The device loses everything that is not final, its leases, and its trust in every workload.
-    fn convict(&mut self, audit: TaskId, device: DeviceId, item: ItemId, as_auditor: bool, wrong: &BTreeSet<ItemId>) {
+    fn convict(
+        &mut self,
+        audit: TaskId,
+        device: DeviceId,
+        (item, as_auditor, evidence): (ItemId, bool, Option<ClaimRef>),
+        wrong: &BTreeSet<ItemId>,
+    ) {
         if self.catalog().convicted.contains_key(&device) {
             return;
         }
         let workload = self.catalog().jobs[&audit.job].spec.workload;
         let at = self.now();
-        self.log_conviction(audit.job, device, item, as_auditor);
+        self.log_conviction(device, evidence, item, as_auditor);
         self.record(Change::DeviceConvicted(Conviction { device, workload, audit, item, as_auditor, at }));
         if as_auditor {
             self.void_claim(audit, VoidReason::Wrong);
@@ -516,9 +523,10 @@ impl Draft<'_> {
         let open: Vec<TaskId> = open.collect();
         let jobs: BTreeSet<JobId> = open.iter().map(|task| task.job).collect();
         for task in open {
-            let evident = task.job == audit.job && wrong.iter().any(|item| item.task == task.index);
+            let known = if task.job == audit.job { wrong } else { &BTreeSet::new() };
+            let evident = known.iter().any(|item| item.task == task.index);
             let reason = if evident { VoidReason::Wrong } else { VoidReason::Distrusted };
-            self.void(task, reason, wrong);
+            self.void(task, reason, known);
         }
         if self.is_open() {
             self.forfeit(device);

@@ -37,6 +37,8 @@ pub(crate) struct Node {
     pub(crate) process: Option<Process>,
     processes: u64,
     batches: u64,
+    /// Those that changed something.
+    commits: u64,
     pub(crate) clock_offset: i64,
     /// The process dies at its next commit: before it or after it.
     pub(crate) dies: Option<Death>,
@@ -99,12 +101,18 @@ impl Node {
             process: None,
             processes: 0,
             batches: 0,
+            commits: 0,
             clock_offset: 0,
             dies: None,
             stall: 0,
             mutation,
             log: vec![],
         }
+    }
+
+    /// Commits and entries of the log so far.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.commits, self.log.len() as u64)
     }
 
     /// What is durable.
@@ -336,6 +344,12 @@ impl World {
         let Some(current) = self.node.process.as_mut().filter(|current| current.id == process) else { return };
         let Some(batch) = current.batch.take_if(|batch| batch.number == number) else { return };
         let epoch = current.epoch;
+        self.node.commits += u64::from(!batch.step.changes.is_empty());
+        let commits = self.node.commits;
+        let dies = self.plan.dies_at_commit.filter(|(at, _)| !batch.step.changes.is_empty() && *at == commits);
+        if let Some((_, after)) = dies {
+            self.node.dies = Some(if after { Death::AfterCommit } else { Death::BeforeCommit });
+        }
         if self.node.dies == Some(Death::BeforeCommit) {
             return self.kill_coordinator();
         }

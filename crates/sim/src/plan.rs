@@ -23,6 +23,8 @@ pub struct Plan {
     pub heal_at: u64,
     /// How long after that the last job may take to end, in milliseconds.
     pub patience: u64,
+    /// The coordinator's process dies at this commit of those that change something, counted from 1: before it is durable, or with `true` after that.
+    pub dies_at_commit: Option<(u64, bool)>,
     /// A defect to play, to see the checkers find it.
     pub mutation: Option<Mutation>,
     /// Whether the trace is kept.
@@ -130,6 +132,7 @@ impl Plan {
             rates: Rates::default(),
             heal_at: 0,
             patience: 600_000,
+            dies_at_commit: None,
             mutation: None,
             traced: false,
         }

@@ -40,6 +40,10 @@ pub struct Stats {
     pub attempts_failed: u64,
     /// Jobs that ended.
     pub jobs_ended: u64,
+    /// Commits of the coordinator that changed something.
+    pub commits: u64,
+    /// Entries of the log.
+    pub entries: u64,
 }
 
 /// Plays a plan to its end.
@@ -62,6 +66,7 @@ pub fn run(plan: &Plan) -> Outcome {
     }
     world.check_end();
     world.stats.time = world.now;
+    (world.stats.commits, world.stats.entries) = world.node.counts();
     let verdict = match world.violation {
         Some(wrong) => Err(wrong),
         None => Ok(()),

@@ -1,11 +1,15 @@
 //! How fast the embedded default keeps what a pool accepts: changes committed and small blobs put, each durable before
-//! it is acknowledged. Prints medians of several runs, with a bare write and sync of the same disk beside them.
+//! it is acknowledged. Prints medians of several runs, with a bare write and sync of the same disk beside them; then what
+//! one million postings come to.
 //!
 //! `cargo bench -p caii-store`; `-- DIRECTORY` to measure another disk than that of the temporary directory.
+
+mod ledger;
 
 use caii_coordinator::Change;
 use caii_model::*;
 use caii_store::{Blobs, LocalBlobs, SqliteStore, Store};
+use ledger::Bookkeeper;
 use rustix::time::{ClockId, clock_gettime};
 use std::io::Write;
 use std::path::Path;
@@ -22,9 +26,11 @@ fn main() {
     let sync = sync(directory.path());
     println!("write 16 KiB and fdatasync: {:.2} ms", sync.as_secs_f64() * 1e3);
     for tasks_per_commit in [100, 1_000] {
-        commits(directory.path(), tasks_per_commit, sync);
+        commits(directory.path(), tasks_per_commit, sync, false);
+        commits(directory.path(), tasks_per_commit, sync, true);
     }
     blobs(directory.path());
+    ledger::million(directory.path());
 }
 
 fn sync(directory: &Path) -> Duration {
@@ -40,20 +46,21 @@ fn sync(directory: &Path) -> Duration {
     times[times.len() / 2]
 }
 
-fn commits(directory: &Path, tasks_per_commit: u32, sync: Duration) {
-    let path = |run: usize| directory.join(format!("{tasks_per_commit}-{run}.db"));
-    let runs: Vec<_> = (0..RUNS).map(|run| commit_run(&path(run), tasks_per_commit)).collect();
+fn commits(directory: &Path, tasks_per_commit: u32, sync: Duration, paid: bool) {
+    let path = |run: usize| directory.join(format!("{tasks_per_commit}-{paid}-{run}.db"));
+    let runs: Vec<_> = (0..RUNS).map(|run| commit_run(&path(run), tasks_per_commit, paid)).collect();
     let (wall, cpu) = (median(&runs, |run| run.wall), median(&runs, |run| run.cpu));
     let commits = f64::from(TASKS / tasks_per_commit);
+    let with = if paid { " with receipts and payments" } else { "" };
     println!(
-        "commits of {tasks_per_commit} settled tasks: {:.0} tasks/s, {:.1} us of CPU a task, {:.2} ms a commit \
+        "commits of {tasks_per_commit} settled tasks{with}: {:.0} tasks/s, {:.1} us of CPU a task, {:.2} ms a commit \
          ({:.2} ms beside one bare sync each)",
         f64::from(TASKS) / wall,
         cpu * 1e6 / f64::from(TASKS),
         wall * 1e3 / commits,
         (wall / commits - sync.as_secs_f64()) * 1e3,
     );
-    println!("loading an open job of {TASKS} settled tasks: {:.0} ms", median(&runs, |run| run.load) * 1e3);
+    println!("loading an open job of {TASKS} settled tasks{with}: {:.0} ms", median(&runs, |run| run.load) * 1e3);
 }
 
 struct Run {
@@ -62,20 +69,34 @@ struct Run {
     load: f64,
 }
 
-fn commit_run(path: &Path, tasks_per_commit: u32) -> Run {
+fn commit_run(path: &Path, tasks_per_commit: u32, paid: bool) -> Run {
     let mut store = SqliteStore::open(path).expect("the store opens");
     let epoch = store.acquire().expect("nobody else has it");
     let job = JobId(1);
-    store.commit(epoch, &[submitted(job), prepared(job, TASKS)]).expect("the job is committed");
-    let tasks: Vec<Change> = (0..TASKS).map(|task| settled(job, task)).collect();
+    let mut books = Bookkeeper::default();
+    let mut begin = vec![submitted(job), prepared(job, TASKS)];
+    if paid {
+        begin.extend(books.open());
+        begin.extend(books.reserve(job));
+    }
+    store.commit(epoch, &begin).expect("the job is committed");
+    let of_task = |task| {
+        let mut changes = vec![settled(job, task)];
+        if paid {
+            changes.extend(books.accept(job, task));
+        }
+        changes
+    };
+    let tasks: Vec<Vec<Change>> = (0..TASKS).map(of_task).collect();
+    let tasks: Vec<Vec<Change>> = tasks.chunks(tasks_per_commit as usize).map(<[_]>::concat).collect();
     let (start, cpu) = (Instant::now(), cpu());
-    for changes in tasks.chunks(tasks_per_commit as usize) {
-        store.commit(epoch, changes).expect("the tasks are committed");
+    for changes in tasks {
+        store.commit(epoch, &changes).expect("the tasks are committed");
     }
     let (wall, cpu) = (start.elapsed().as_secs_f64(), self::cpu() - cpu);
     let start = Instant::now();
     let snapshot = store.load().expect("it loads");
-    assert_eq!(snapshot.changes.len(), 2 + TASKS as usize);
+    assert_eq!(snapshot.changes.len(), 2 + TASKS as usize + usize::from(paid));
     Run { wall, cpu, load: start.elapsed().as_secs_f64() }
 }
 

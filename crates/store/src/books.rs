@@ -1,9 +1,8 @@
 //! What can be looked up in a pool's books: receipts and what became of them, statements, what jobs cost.
 
 use crate::StoreError;
-use caii_audit::ClaimVoided;
 use caii_ledger::{Entry, Transfer, TransferId};
-use caii_model::{Account, DeviceId, Digest, JobId, MicroCredits, Receipt, Timestamp};
+use caii_model::{Account, DeviceId, Digest, JobId, MicroCredits, Receipt, Timestamp, VoidReason};
 
 /// Which receipts to look up, by the numbers of their entries in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,8 +46,19 @@ pub struct LoggedReceipt {
     pub receipt: Receipt,
     /// The entry that paid it.
     pub paid: Option<Paid>,
-    /// The entry that voided it after it was accepted, by its number.
-    pub voided: Option<(u64, ClaimVoided)>,
+    /// The entry that voided it after it was accepted.
+    pub voided: Option<Voided>,
+}
+
+/// Where a receipt was voided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Voided {
+    /// The number of the entry in the log.
+    pub entry: u64,
+    /// Why.
+    pub reason: VoidReason,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// Where a receipt was paid.

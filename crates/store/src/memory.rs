@@ -200,14 +200,14 @@ impl Rows {
         changes.extend(self.convictions.values().cloned().map(Change::DeviceConvicted));
         let standings = self.standings.iter();
         changes.extend(standings.map(|((device, of), standing)| Change::StandingChanged(*device, *of, *standing)));
-        let attendance = self.attendance.iter();
-        changes.extend(attendance.map(|(device, (day, total))| Change::Attended(*device, *day, *total)));
         let secret = self.secrets.last_key_value();
         changes.extend(secret.map(|(period, (secret, since))| Change::AuditSecret {
             period: *period,
             secret: *secret,
             since: *since,
         }));
+        let attendance = self.attendance.iter();
+        changes.extend(attendance.map(|(device, (day, attended))| Change::Attended(*device, *day, *attended)));
         let open = || self.jobs.iter().filter(|(_, job)| job.record.end.is_none());
         if !self.log.events().is_empty() {
             let carried = Carried::of(self.log.events(), &open().map(|(id, _)| *id).collect());
@@ -309,14 +309,6 @@ impl Rows {
                 let before = self.standings.insert((device, workload), standing);
                 Box::new(move |rows| restore(&mut rows.standings, (device, workload), before))
             }
-            Change::Attended(device, _, Millis(0)) => {
-                let before = self.attendance.remove(&device);
-                Box::new(move |rows| restore(&mut rows.attendance, device, before))
-            }
-            Change::Attended(device, day, total) => {
-                let before = self.attendance.insert(device, (day, total));
-                Box::new(move |rows| restore(&mut rows.attendance, device, before))
-            }
             Change::DeviceConvicted(conviction) => {
                 let (device, standings) = (conviction.device, self.standings.clone());
                 self.standings.retain(|(other, _), _| *other != device);
@@ -351,6 +343,13 @@ impl Rows {
                 record.ending = Some((end.ending.clone(), since));
                 record.end = Some(end);
                 undo_job(id, |job| (job.record.end, job.record.ending) = (None, before))
+            }
+            Change::Attended(device, day, attended) => {
+                let before = match attended {
+                    Millis(0) => self.attendance.remove(&device),
+                    _ => self.attendance.insert(device, (day, attended)),
+                };
+                Box::new(move |rows| restore(&mut rows.attendance, device, before))
             }
             Change::Logged(event) => {
                 self.log.push(*event)?;

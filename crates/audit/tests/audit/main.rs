@@ -1,6 +1,7 @@
 //! The audit of a pool that never was: green as it is, and red at the right row for every way to tamper with its files.
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod claims;
 mod files;
 mod oracle;
 mod sample;
@@ -19,4 +20,6 @@ fn an_honest_pool_is_green() {
     let report = audit(&published.files, &options).unwrap();
     println!("{report}");
     assert!(report.is_green(), "{report}");
+    let contributor = report.contributor.unwrap();
+    assert_eq!((contributor.accepted, contributor.waiting, contributor.voided), (92, 4, 0));
 }

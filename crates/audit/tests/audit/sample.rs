@@ -549,7 +549,7 @@ impl Sample {
             self.log(Logged::AuditOutcome(AuditOutcome { of, auditor: None, items, at }));
         }
         let (claim, at) = (ClaimRef { device: self.id(device), sequence }, self.at());
-        self.log(Logged::ClaimVoided(ClaimVoided { claim, reason, at }));
+        self.log(Logged::ClaimVoided { claim, reason, at });
     }
 
     /// A job is cancelled: what is not paid of it is void.

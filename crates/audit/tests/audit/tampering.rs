@@ -3,6 +3,7 @@
 //! A stranger changes files; a dishonest pool has its own keys, changes what it logged, and publishes that as it should
 //! be published, cosignatures included, for a first audit. What it cannot do is sign for its devices and stewards.
 
+use crate::claims::CLAIMS;
 use crate::files::FILES;
 use crate::sample::{
     self, Published, Sample, WITNESSES, certification, charter, cosign, key, log_signer, policy, pool_file, pool_key,
@@ -16,7 +17,7 @@ use caii_model::{Fuel, MicroCredits, Receipt, Tariff, Timestamp, Verdict, VoidRe
 use caii_payout::MinorUnits;
 use std::collections::BTreeMap;
 
-type Events = Vec<Event>;
+pub(crate) type Events = Vec<Event>;
 
 pub(crate) enum Way {
     /// Files are changed; the entry that is wrong, if one is.
@@ -30,20 +31,20 @@ pub(crate) enum Way {
 use Way::{Files, Later, Pool};
 
 /// The places of entries of a kind.
-fn all(events: &Events, kind: Kind) -> Vec<usize> {
+pub(crate) fn all(events: &Events, kind: Kind) -> Vec<usize> {
     (0..events.len()).filter(|place| events[*place].logged.kind() == kind).collect()
 }
 
-fn nth(events: &Events, kind: Kind, nth: usize) -> usize {
+pub(crate) fn nth(events: &Events, kind: Kind, nth: usize) -> usize {
     all(events, kind)[nth]
 }
 
-fn entry_for(events: &Events, purpose: fn(&Purpose) -> bool) -> usize {
+pub(crate) fn entry_for(events: &Events, purpose: fn(&Purpose) -> bool) -> usize {
     let is = |event: &Event| matches!(&event.logged, Logged::Entry(entry) if purpose(&entry.purpose));
     events.iter().position(is).expect("there is one")
 }
 
-fn receipt(events: &mut Events, place: usize) -> &mut Receipt {
+pub(crate) fn receipt(events: &mut Events, place: usize) -> &mut Receipt {
     match &mut events[place].logged {
         Logged::Receipt(receipt) => receipt,
         other => panic!("a {}", other.kind()),
@@ -57,7 +58,7 @@ fn entry(events: &mut Events, place: usize) -> &mut Entry {
     }
 }
 
-fn drawn(events: &mut Events, place: usize) -> &mut AuditDrawn {
+pub(crate) fn drawn(events: &mut Events, place: usize) -> &mut AuditDrawn {
     match &mut events[place].logged {
         Logged::AuditDrawn(drawn) => drawn,
         other => panic!("a {}", other.kind()),
@@ -73,7 +74,7 @@ pub(crate) fn found(events: &Events, finding: Finding) -> usize {
 
 /// The first claim that was voided for this reason.
 pub(crate) fn voided(events: &Events, why: VoidReason) -> usize {
-    let is = |event: &Event| matches!(&event.logged, Logged::ClaimVoided(voided) if voided.reason == why);
+    let is = |event: &Event| matches!(&event.logged, Logged::ClaimVoided { reason, .. } if *reason == why);
     events.iter().position(is).expect("there is one")
 }
 
@@ -679,7 +680,12 @@ const POOLS: &[(&str, Check, Way)] = &[
 ];
 
 fn ways() -> impl Iterator<Item = &'static (&'static str, Check, Way)> {
-    FILES.iter().chain(POOLS)
+    FILES.iter().chain(POOLS).chain(CLAIMS)
+}
+
+/// The ways that leave files behind which are wrong by themselves.
+pub(crate) fn names() -> Vec<&'static str> {
+    ways().filter(|(_, _, way)| !matches!(way, Later(_))).map(|(name, ..)| *name).collect()
 }
 
 pub(crate) fn look(files: &MemoryFiles, last: Option<&[u8]>) -> Report {
@@ -689,7 +695,11 @@ pub(crate) fn look(files: &MemoryFiles, last: Option<&[u8]>) -> Report {
 }
 
 /// As [`publish`], by whoever has the pool's keys and does not care about times.
-fn publish_anyhow(events: &Events, payouts: &BTreeMap<String, Vec<u8>>, pool: &caii_trust::SigningKey) -> MemoryFiles {
+pub(crate) fn publish_anyhow(
+    events: &Events,
+    payouts: &BTreeMap<String, Vec<u8>>,
+    pool: &caii_trust::SigningKey,
+) -> MemoryFiles {
     let log = log_signer();
     let signers = Signers { log: &[&log], pool };
     let published = Publisher::new(pool_file()).append_anyhow(events, &[1; 32], signers).unwrap();
@@ -697,6 +707,11 @@ fn publish_anyhow(events: &Events, payouts: &BTreeMap<String, Vec<u8>>, pool: &c
     files.0.extend(published.files.into_iter().map(|file| (file.path, file.bytes)));
     cosign(&mut files, &WITNESSES);
     files
+}
+
+/// A pool that changes nothing of what it logs signs with another key.
+fn signer(honest: &Events, events: &Events) -> caii_trust::SigningKey {
+    if honest == events { key(42) } else { pool_key() }
 }
 
 /// The files after one of the ways to tamper, what is wrong then, and where.
@@ -710,9 +725,10 @@ pub(crate) fn tampered(name: &str) -> (MemoryFiles, Check, Option<u64>) {
             (files, *check, index)
         }
         Pool(change) => {
-            let mut events = sample.events;
+            let mut events = sample.events.clone();
             let index = change(&mut events);
-            (publish_anyhow(&events, &sample.payouts, &pool_key()), *check, Some(index))
+            let signer = signer(&sample.events, &events);
+            (publish_anyhow(&events, &sample.payouts, &signer), *check, Some(index))
         }
         Later(_) => panic!("{name} takes a checkpoint that was seen before"),
     }
@@ -734,7 +750,7 @@ fn every_way_of_tampering_is_named() {
             Pool(change) => {
                 let mut events = sample.events.clone();
                 let index = change(&mut events);
-                let signer = if events == sample.events { key(42) } else { pool_key() };
+                let signer = signer(&sample.events, &events);
                 (look(&publish_anyhow(&events, &sample.payouts, &signer), None), Some(index))
             }
             Later(change) => {

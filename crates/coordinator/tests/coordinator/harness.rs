@@ -188,6 +188,13 @@ impl Pool {
     }
 
     fn of(configure: impl FnOnce(&mut Config), opening: Opening) -> Self {
+        let mut pool = Self::unopened(configure);
+        pool.must(Input::Open(Box::new(opening)));
+        pool
+    }
+
+    /// A pool that keeps no books yet.
+    pub(crate) fn unopened(configure: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::new(METER);
         configure(&mut config);
         let pool_id = caii_trust::pool_id(&pool_key().public());
@@ -215,7 +222,6 @@ impl Pool {
             config,
             pool: pool_id,
         };
-        pool.must(Input::Open(Box::new(opening)));
         pool.must(Input::KeyCreate {
             name: "first".into(),
             account: account("admin"),

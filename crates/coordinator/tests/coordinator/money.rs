@@ -352,6 +352,23 @@ fn presence_that_was_challenged_earns_once_a_day() {
 }
 
 #[test]
+fn a_pool_that_kept_no_books_begins_to() {
+    let mut pool = Pool::unopened(|_| ());
+    let mut device = pool.device_of("ann");
+    let job = pool.checked_job(2, Verification::Spot);
+    let leases = pool.take(&mut device, 2);
+    pool.finish(&mut device, leases[0]);
+    pool.now += 1_000;
+    pool.must(Input::Open(Box::new(opening())));
+    pool.must(Input::Open(Box::new(opening())));
+    assert!(balance(&pool, LedgerAccount::Escrow(job)) > 0);
+    pool.finish(&mut device, leases[1]);
+    ended(&mut pool, job);
+    assert_eq!(balance(&pool, member("ann")), REWARD, "what was done before has no claim");
+    assert_eq!(balance(&pool, member("alice")), -PRICE);
+}
+
+#[test]
 fn more_fuel_than_the_limits_allow_is_no_result() {
     let mut pool = Pool::new();
     pool.job(1);

@@ -2,8 +2,8 @@
 
 use super::script::{Random, Script};
 use caii_audit::{
-    AuditDrawn, AuditDrawnMore, AuditOutcome, AuditedItem, ClaimRef, ClaimVoided, DeviceConvicted, Event, Finding,
-    Logged, PayoutSent, PoolOpened,
+    AuditDrawn, AuditDrawnMore, AuditOutcome, AuditedItem, ClaimRef, DeviceConvicted, Event, Finding, Logged,
+    PayoutSent, PoolOpened,
 };
 use caii_coordinator::Change;
 use caii_ledger::events::{self, Forfeiture};
@@ -34,6 +34,7 @@ struct Kept {
     decided: u64,
     accepted: u64,
     held: i64,
+    releases: u64,
 }
 
 #[derive(Clone)]
@@ -106,7 +107,7 @@ impl Bookkeeper {
         let logged = logged?;
         let kind = match &logged {
             Logged::Receipt(_) => "receipt",
-            Logged::ClaimVoided(_) => "void",
+            Logged::ClaimVoided { .. } => "void",
             Logged::Entry(_) => "entry",
             _ => "other",
         };
@@ -120,7 +121,7 @@ impl Bookkeeper {
             let mut again = self.last.get(kind)?.clone();
             match &mut again {
                 Logged::Receipt(receipt) => receipt.at = now,
-                Logged::ClaimVoided(voided) => voided.at = now,
+                Logged::ClaimVoided { at, .. } => *at = now,
                 Logged::Entry(entry) => entry.at = now,
                 _ => return None,
             }
@@ -250,7 +251,7 @@ impl Bookkeeper {
     fn voided(&mut self, random: &mut Random, at: Timestamp) -> Option<Logged> {
         let (task, of) = self.any_claim(random, |live| !live.paid)?;
         let claim = of.claims.remove(&task.index)?.claim;
-        Some(Logged::ClaimVoided(ClaimVoided { claim, reason: random.pick(&VoidReason::ALL), at }))
+        Some(Logged::ClaimVoided { claim, reason: random.pick(&VoidReason::ALL), at })
     }
 
     fn paid(&mut self, random: &mut Random, at: Timestamp) -> Option<Logged> {
@@ -281,8 +282,10 @@ impl Bookkeeper {
         let device = device(random);
         let kept = *self.devices.get(&device)?;
         let amount = MicroCredits(kept.held);
-        let logged = self.post(events::holdback_released(device, kept.decided, &owner_of(device), amount, at))?;
-        self.devices.get_mut(&device)?.held = 0;
+        let number = kept.releases + 1;
+        let logged = self.post(events::holdback_released(device, number, &owner_of(device), amount, at))?;
+        let kept = self.devices.get_mut(&device)?;
+        (kept.held, kept.releases) = (0, number);
         Some(logged)
     }
 

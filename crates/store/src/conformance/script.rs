@@ -113,7 +113,7 @@ impl Script {
 
     fn change(&mut self) -> Change {
         loop {
-            let change = match self.random.below(50) {
+            let change = match self.random.below(51) {
                 0 => Some(self.key_created()),
                 1 => (self.keys > 0).then(|| Change::KeyRevoked(KeyId(1 + self.random.below(self.keys)), self.time())),
                 2 => Some(self.ticket_issued()),
@@ -126,11 +126,11 @@ impl Script {
                 8 => Some(self.file_created()),
                 9 => Some(self.file_deleted()),
                 10 | 11 => Some(self.job_submitted()),
-                12 if self.random.below(2) == 0 => Some(self.attended()),
                 12 => Some(self.standing_changed()),
                 13 => Some(self.device_convicted()),
                 14 => Some(self.audit_secret()),
-                30.. => {
+                50 => Some(self.attended()),
+                30..50 => {
                     let at = self.time();
                     self.books.logged(&mut self.random, at)
                 }
@@ -261,11 +261,6 @@ impl Script {
         Change::StandingChanged(self.any_device(), Digest([self.random.below(3) as u8; 32]), standing)
     }
 
-    fn attended(&mut self) -> Change {
-        let total = self.random.pick(&[0, 1, 600_000, 86_400_000]);
-        Change::Attended(self.any_device(), self.random.below(30_000) as u32, Millis(total))
-    }
-
     fn device_convicted(&mut self) -> Change {
         Change::DeviceConvicted(Conviction {
             device: self.any_device(),
@@ -280,6 +275,11 @@ impl Script {
     fn audit_secret(&mut self) -> Change {
         self.periods += 1;
         Change::AuditSecret { period: self.periods, secret: Secret(self.random.bytes()), since: self.time() }
+    }
+
+    fn attended(&mut self) -> Change {
+        let attended = self.random.pick(&[Millis(0), Millis(600_000), Millis(u64::MAX)]);
+        Change::Attended(self.any_device(), self.random.next() as u32, attended)
     }
 
     fn job_submitted(&mut self) -> Change {

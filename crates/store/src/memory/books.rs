@@ -1,7 +1,7 @@
 //! The log and the books in memory: the list of all entries, searched from its start or its end for every answer.
 
-use crate::{JobPrice, LoggedReceipt, Paid, ReceiptQuery, ReceiptsOf, STATEMENT_LIMIT_MAX, StatementLine};
-use caii_audit::{ClaimRef, ClaimVoided, Event, Logged};
+use crate::{JobPrice, LoggedReceipt, Paid, ReceiptQuery, ReceiptsOf, STATEMENT_LIMIT_MAX, StatementLine, Voided};
+use caii_audit::{ClaimRef, Event, Logged};
 use caii_ledger::{Entry, LedgerAccount, Purpose, TransferId};
 use caii_model::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +26,7 @@ impl Log {
         }
         match &event.logged {
             Logged::Receipt(receipt) if !self.receipts.insert(claim_of(receipt)) => return Err("it is there already"),
-            Logged::ClaimVoided(voided) if !self.voided.insert(voided.claim) => return Err("it is there already"),
+            Logged::ClaimVoided { claim, .. } if !self.voided.insert(*claim) => return Err("it is there already"),
             Logged::Entry(entry) => {
                 let fits = |transfer: &caii_ledger::Transfer| {
                     transfer.posting.amount > MicroCredits::ZERO && transfer.posting.debit != transfer.posting.credit
@@ -50,7 +50,7 @@ impl Log {
     pub(super) fn pop(&mut self) {
         match self.events.pop().map(|event| event.logged) {
             Some(Logged::Receipt(receipt)) => _ = self.receipts.remove(&claim_of(&receipt)),
-            Some(Logged::ClaimVoided(voided)) => _ = self.voided.remove(&voided.claim),
+            Some(Logged::ClaimVoided { claim, .. }) => _ = self.voided.remove(&claim),
             Some(Logged::Entry(entry)) => {
                 for transfer in entry.transfers() {
                     self.transfers.remove(&transfer.id());
@@ -113,9 +113,11 @@ impl Log {
         LoggedReceipt { entry, receipt: receipt.clone(), paid, voided }
     }
 
-    fn voided(&self, claim: ClaimRef) -> Option<(u64, ClaimVoided)> {
-        self.numbered().find_map(|(number, logged)| match logged {
-            Logged::ClaimVoided(voided) if voided.claim == claim => Some((number, *voided)),
+    fn voided(&self, claim: ClaimRef) -> Option<Voided> {
+        self.numbered().find_map(|(entry, logged)| match logged {
+            Logged::ClaimVoided { claim: voided, reason, at } if *voided == claim => {
+                Some(Voided { entry, reason: *reason, at: *at })
+            }
             _ => None,
         })
     }

@@ -4,8 +4,8 @@ use super::fault::Fault;
 use super::read::{Columns, all, bad};
 use super::write::number;
 use crate::names::ledger_account_from;
-use crate::{JobPrice, LoggedReceipt, Paid, ReceiptQuery, ReceiptsOf, STATEMENT_LIMIT_MAX, StatementLine};
-use caii_audit::{ClaimRef, ClaimVoided, Event, Logged};
+use crate::{JobPrice, LoggedReceipt, Paid, ReceiptQuery, ReceiptsOf, STATEMENT_LIMIT_MAX, StatementLine, Voided};
+use caii_audit::{ClaimRef, Event, Logged};
 use caii_coordinator::{Carried, DeviceAccount};
 use caii_ledger::{Entry, Ledger, LedgerAccount, PayoutRun, Purpose, TransferId};
 use caii_model::*;
@@ -26,8 +26,8 @@ pub(super) fn carried(db: &Connection, open: &[JobId]) -> Result<Option<Carried>
     let devices = "SELECT device, decided, accepted, held, releases FROM device_accounts ORDER BY device";
     let devices = all(db, devices, [], |columns| {
         let (device, decided, accepted) = (DeviceId(columns.next()?), columns.number()?, columns.number()?);
-        let held = MicroCredits(columns.next()?);
-        Ok((device, DeviceAccount { decided, accepted, held, releases: columns.number()? }))
+        let (held, releases) = (MicroCredits(columns.next()?), columns.number()?);
+        Ok((device, DeviceAccount { decided, accepted, held, releases }))
     })?;
     let requests = "SELECT account, requests FROM payout_requests ORDER BY account";
     let settled = "SELECT run, account FROM payouts_settled ORDER BY entry";
@@ -153,11 +153,11 @@ fn fate(db: &Connection, entry: u64, receipt: Receipt) -> Result<LoggedReceipt, 
     Ok(LoggedReceipt { entry, receipt, paid, voided })
 }
 
-fn voided(db: &Connection, claim: ClaimRef) -> Result<Option<(u64, ClaimVoided)>, Fault> {
+fn voided(db: &Connection, claim: ClaimRef) -> Result<Option<Voided>, Fault> {
     let sql = "SELECT number, bytes FROM log INDEXED BY log_voided WHERE kind = 14 AND device = ?1 AND sequence = ?2";
     let voided = all(db, sql, params![claim.device.0, number(claim.sequence)], |columns| {
         match (columns.number()?, decoded(columns)?) {
-            (entry, Logged::ClaimVoided(voided)) => Ok((entry, voided)),
+            (entry, Logged::ClaimVoided { reason, at, .. }) => Ok(Voided { entry, reason, at }),
             _ => Err(bad("kind", "14 and another kind of entry")),
         }
     })?;

@@ -46,8 +46,8 @@ impl Entries {
                 job = Some(id(claim.task.job.0)?);
                 self.receipt(db, receipt)?;
             }
-            Logged::ClaimVoided(voided) => {
-                (device, sequence) = (Some(voided.claim.device.0), Some(id(voided.claim.sequence)?));
+            Logged::ClaimVoided { claim, .. } => {
+                (device, sequence) = (Some(claim.device.0), Some(id(claim.sequence)?));
             }
             Logged::Entry(posted) => {
                 job = posted.purpose.job().map(|job| id(job.0)).transpose()?;
@@ -89,10 +89,8 @@ impl Entries {
             balances.execute((balance.number, balance.amount.0))?;
         }
         let mut devices = db.prepare_cached("INSERT OR REPLACE INTO device_accounts VALUES (?1, ?2, ?3, ?4, ?5)")?;
-        for (device, account) in &self.devices {
-            let (decided, accepted, releases) = (account.decided, account.accepted, account.releases);
-            let [decided, accepted, releases] = [decided, accepted, releases].map(number);
-            devices.execute((device.0, decided, accepted, account.held.0, releases))?;
+        for (device, DeviceAccount { decided, accepted, held, releases }) in &self.devices {
+            devices.execute((device.0, number(*decided), number(*accepted), held.0, number(*releases)))?;
         }
         Ok(())
     }
@@ -164,7 +162,9 @@ impl Entries {
                 let account = self.device(db, *device)?;
                 (account.held, account.releases) = (MicroCredits::ZERO, *releases);
             }
-            Purpose::DeviceForfeited(device, _) => self.device(db, *device)?.held = MicroCredits::ZERO,
+            Purpose::DeviceForfeited(device, _) => {
+                self.device(db, *device)?.held = MicroCredits::ZERO;
+            }
             Purpose::PayoutRequested(account, requests) => {
                 let sql = "INSERT OR REPLACE INTO payout_requests VALUES (?1, ?2)";
                 run(db, sql, params![account.as_str(), id(*requests)?])?;
@@ -189,14 +189,9 @@ impl Entries {
             Slot::Vacant(place) => {
                 let sql = "SELECT decided, accepted, held, releases FROM device_accounts WHERE device = ?1";
                 let account = db.prepare_cached(sql)?.query_row([device.0], |row| {
-                    let (decided, accepted): (i64, i64) = (row.get(0)?, row.get(1)?);
-                    let (held, releases): (i64, i64) = (row.get(2)?, row.get(3)?);
-                    Ok(DeviceAccount {
-                        decided: decided as u64,
-                        accepted: accepted as u64,
-                        held: MicroCredits(held),
-                        releases: releases as u64,
-                    })
+                    let number = |place| row.get::<_, i64>(place).map(|number| number as u64);
+                    let (decided, accepted, releases) = (number(0)?, number(1)?, number(3)?);
+                    Ok(DeviceAccount { decided, accepted, held: MicroCredits(row.get(2)?), releases })
                 });
                 Ok(place.insert(account.optional()?.unwrap_or_default()))
             }

@@ -69,14 +69,14 @@ fn catalog(db: &Connection, changes: &mut Vec<Change>) -> Result<(), Fault> {
         let standing = Standing { drawn: columns.number()?, survived: columns.number()? };
         Ok(Change::StandingChanged(device, workload, standing))
     })?);
-    let attendance = "SELECT device, day, total_ms FROM attendance ORDER BY device";
-    changes.extend(all(db, attendance, [], |columns| {
-        Ok(Change::Attended(DeviceId(columns.next()?), columns.next()?, Millis(columns.number()?)))
-    })?);
     let secrets = "SELECT period, secret, since FROM audit_secrets ORDER BY period DESC LIMIT 1";
     changes.extend(all(db, secrets, [], |columns| {
         let (period, secret) = (columns.number()?, Secret(columns.next()?));
         Ok(Change::AuditSecret { period, secret, since: columns.time()? })
+    })?);
+    let attendance = "SELECT device, day, attended_ms FROM attendance ORDER BY device";
+    changes.extend(all(db, attendance, [], |columns| {
+        Ok(Change::Attended(DeviceId(columns.next()?), columns.next()?, Millis(columns.number()?)))
     })?);
     Ok(())
 }

@@ -184,12 +184,6 @@ fn apply_one(db: &Connection, change: &Change, entries: &mut Entries) -> Result<
             "INSERT OR REPLACE INTO standings VALUES (?1, ?2, ?3, ?4)",
             params![device.0, workload.0, number(standing.drawn), number(standing.survived)],
         ),
-        Change::Attended(device, _, Millis(0)) => run(db, "DELETE FROM attendance WHERE device = ?1", [device.0]),
-        Change::Attended(device, day, total) => run(
-            db,
-            "INSERT OR REPLACE INTO attendance VALUES (?1, ?2, ?3)",
-            params![device.0, day, number(total.0)],
-        ),
         Change::DeviceConvicted(conviction) => device_convicted(db, conviction),
         Change::TaskVoided(task, reason, at) => task_voided(db, *task, *reason, *at),
         Change::JobEnding(job, ending, at) => run_one(
@@ -199,6 +193,10 @@ fn apply_one(db: &Connection, change: &Change, entries: &mut Entries) -> Result<
             "no job of this id is open",
         ),
         Change::JobEnded(job, end) => job_ended(db, *job, end),
+        Change::Attended(device, _, Millis(0)) => run(db, "DELETE FROM attendance WHERE device = ?1", [device.0]),
+        Change::Attended(device, day, attended) => {
+            run(db, "INSERT OR REPLACE INTO attendance VALUES (?1, ?2, ?3)", params![device.0, day, number(attended.0)])
+        }
         Change::Logged(event) => entries.append(db, event),
         Change::Carried(_) => Err(Refused::Because("it is what a store loads, not what is committed")),
     }

@@ -85,7 +85,7 @@ CREATE TABLE device_accounts (
 CREATE TABLE attendance (
     device BLOB PRIMARY KEY,
     day INTEGER NOT NULL,
-    total_ms INTEGER NOT NULL
+    attended_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- How often each member asked to be paid out.
