@@ -65,7 +65,7 @@ enum Command {
     /// Make embedding requests from text, and compare embeddings.
     #[command(subcommand)]
     Embeddings(commands::embeddings::Embeddings),
-    /// Check everything that a pool published: 0 nothing is wrong, 1 something is, 2 it cannot be read. No pool is needed.
+    /// Check everything that a pool published: 0 nothing is wrong, 1 something is, 2 it cannot be read. No key is needed.
     Audit(Box<commands::audit::Audit>),
     /// Cosign a log's checkpoints as an independent party. No pool is needed.
     #[command(subcommand)]
@@ -111,8 +111,8 @@ async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Charter(command) => commands::charter::run(command, format),
         Command::Workload(command) => commands::workload::run(command, &cli.pool, format).await,
         Command::Embeddings(command) => commands::embeddings::run(command, format),
-        Command::Audit(args) => commands::audit::run(*args, format).await,
-        Command::Witness(command) => commands::witness::run(command, format).await,
+        Command::Audit(args) => commands::audit::run(*args, &cli.pool, format).await,
+        Command::Witness(command) => commands::witness::run(command, &cli.pool, format).await,
         Command::Runner => unreachable!("handled before the runtime starts"),
     }
 }

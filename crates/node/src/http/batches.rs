@@ -204,6 +204,7 @@ pub(super) async fn create(
         input: Some(file_id),
         records_per_task: None,
         verification: verification(&pool, body.verify.as_deref())?,
+        max_price: None,
         deadline: crate::pool::actor::now() + WINDOW.1,
     };
     pool.must_be_certified(spec.workload).await?;
@@ -356,6 +357,7 @@ mod tests {
                 input: Some(FileId(7)),
                 records_per_task: None,
                 verification: Verification::Spot,
+                max_price: None,
                 deadline: Timestamp(86_401_000),
             },
             submitted: Timestamp(1_000),

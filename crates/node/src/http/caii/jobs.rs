@@ -144,6 +144,7 @@ pub(crate) async fn create(
         input: Some(parse_file_id(&body.input_file_id)?),
         records_per_task: body.records_per_task,
         verification: crate::http::batches::verification(&pool, body.verify.as_deref())?,
+        max_price: None,
         deadline: now() + body.expires_after_ms.map_or(DEADLINE, Millis),
     };
     pool.must_be_certified(spec.workload).await?;
