@@ -492,7 +492,8 @@ impl Agent {
             let Stage::Done(done) = &mut held.stage else { return None };
             let (outcome, claim) = match &done.outcome {
                 Ok(finished) => {
-                    last += 1;
+                    // A pool that counts so far is out of its mind.
+                    last = last.saturating_add(1);
                     done.claim = Some(last);
                     (Ok(finished.report), Some(SignedClaim::unsigned(last, finished.energy)))
                 }

@@ -684,7 +684,7 @@ fn a_coordinator_that_likes_no_number_is_not_pestered() {
     loop {
         hurried += 1;
         let (acks, sequence) = (vec![(id(1), Err(Refusal::ClaimSequence { expected: 99 }))], script.sequence);
-        if script.decided(sequence, vec![], acks, 7) == [] {
+        if script.decided(sequence, vec![], acks, 7).is_empty() {
             break;
         }
     }

@@ -77,6 +77,15 @@ fn a_weaker_jail_is_the_contributors_choice_and_is_told_to_everybody() {
     let text = world.offline(&["agent", "trust", "--dir", "agent-weak"]);
     assert!(text.contains("When contract-echo was started on ") && text.contains("; you allow that)"), "{text}");
 
+    // So is what the owner can hold against the pool, which checked the device's signature under its claim.
+    let args = ["agent", "status", "--dir", "agent-weak"];
+    let status: Value = serde_json::from_str(&world.offline(&[&args[..], &["--output", "json"]].concat())).unwrap();
+    assert_eq!(status["device"], world.device_id("weak"), "{status}");
+    assert!(status["claims_decided"].is_u64() && status["claims_forgotten"].is_null(), "{status}");
+    assert!(["rapl", "tdp", "model"].map(Value::from).contains(&status["energy"]["method"]), "{status}");
+    let text = world.offline(&args);
+    assert!(text.contains(&format!("Claims decided: {}.", status["claims_decided"])), "{text}");
+
     // The pool was told with the result.
     let by = format!("without not-root, user-namespace, control-group: by {}", world.device_id("weak"));
     let said = world.ok(&["job", "explain", &job]);

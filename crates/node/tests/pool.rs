@@ -226,6 +226,26 @@ async fn a_result_that_does_not_fit_its_commitment_counts_as_a_failed_attempt() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_result_whose_claim_was_signed_otherwise_counts_as_a_failed_attempt() {
+    let pool = TestPool::start().await;
+    let workload = pool.add_workload(json!({"name": "echo"})).await;
+    let greedy = Device::join_claiming_more(&pool, "greedy").await;
+    let file = pool.upload("user_data", "in.txt", "one\n").await;
+    let body = json!({"workload": workload, "input_file_id": file["id"], "format": "lines"});
+    let job = pool.post("/caii/v1/jobs", body).await;
+    let path = format!("/caii/v1/jobs/{}", job["id"].as_str().unwrap());
+    pool.wait(&path, |job| job["totals"]["attempts_failed"] != 0).await;
+    greedy.leave();
+    let honest = Device::join(&pool, "honest").await;
+    let job = pool.wait(&path, |job| job["ended_ms"].is_number()).await;
+    assert_eq!((&job["state"], &job["totals"]["records_ok"]), (&json!("completed"), &json!(1)));
+    let explained = pool.get(&format!("{path}/explain")).await.to_string();
+    assert!(explained.contains("the device did not sign the claim to this result"), "{explained}");
+    honest.leave();
+    pool.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn cancelling_keeps_what_there_is() {
     let pool = TestPool::start().await;
     pool.add_model(MODEL).await;

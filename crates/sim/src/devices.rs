@@ -3,7 +3,7 @@
 use crate::coordinator::{METER, Origin, ticket};
 use crate::world::{Answer, Event, World};
 use crate::{Character, Plan, Rng};
-use caii_agent::{Action, Agent, Config, Context, ExitReason, Input};
+use caii_agent::{Action, Agent, Claims, Config, Context, ExitReason, Input};
 use caii_coordinator::Reply;
 use caii_model::*;
 use caii_trust::SigningKey;
@@ -19,6 +19,8 @@ pub(crate) struct Host {
     device: DeviceId,
     enrolled: bool,
     agent: Option<Agent>,
+    /// What its shell keeps of the device's claims.
+    claims: Claims,
     /// Counts its agents: what was meant for an earlier one is ignored.
     pub(crate) incarnation: u64,
     /// Requests without an answer.
@@ -36,9 +38,9 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// How many of its claims its agent believes to be decided.
+    /// How many of its claims it was told are decided.
     pub(crate) fn claims(&self) -> u64 {
-        self.agent.as_ref().map_or(0, |agent| agent.claims().decided)
+        self.claims.decided
     }
 
     /// Signs what its agent claims.
@@ -66,6 +68,7 @@ impl Host {
                 device,
                 enrolled: false,
                 agent: None,
+                claims: Claims::default(),
                 incarnation: 0,
                 pending: BTreeSet::new(),
                 under_way: BTreeSet::new(),
@@ -117,7 +120,7 @@ impl World {
             return;
         }
         host.incarnation += 1;
-        host.agent = Some(Agent::new(Config::new(METER, host.slots), host.device));
+        host.agent = Some(Agent::new(Config::new(METER, host.slots), host.device).knowing(host.claims));
         let device = host.device;
         self.note(|| format!("device {place} ({device}): an agent starts"));
         self.tell(place, Input::Started);
@@ -233,6 +236,10 @@ impl World {
         let Some(agent) = &mut host.agent else { return };
         let actions = agent.step(context, input);
         let violations = agent.violations();
+        host.claims = agent.claims();
+        if let Some(forgotten) = host.claims.forgotten {
+            self.object(format!("device {place}: {forgotten}"));
+        }
         if !violations.is_empty() {
             self.object(format!("device {place}: {}", violations.join(", ")));
         }

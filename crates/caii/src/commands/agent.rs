@@ -29,6 +29,12 @@ pub(crate) enum Agent {
         #[command(flatten)]
         chosen: Box<Chosen>,
     },
+    /// Say what this device has done: how many of its claims the pool has decided, and how its energy is found out.
+    Status {
+        /// Where the agent keeps its identity and its cache.
+        #[arg(long, value_name = "DIR", env = "CAII_AGENT_DIR")]
+        dir: Option<PathBuf>,
+    },
     /// Say who can make this device run something, what its owner allows, what ran, and what confined it.
     Trust {
         /// Where the agent keeps its identity and its cache.
@@ -89,6 +95,11 @@ impl Chosen {
 pub(crate) async fn run(command: Agent, format: Format) -> Result<ExitCode, CliError> {
     let (ticket, dir, name, slots, cache, chosen) = match command {
         Agent::Run { ticket, dir, name, slots, cache, chosen } => (ticket, dir, name, slots, cache, chosen),
+        Agent::Status { dir } => {
+            let view = caii_node::agent::status(&dir.unwrap_or_else(|| super::default_dir("agent")))?;
+            output::print(format, &view, |view| view.lines().join("\n"));
+            return Ok(ExitCode::SUCCESS);
+        }
         Agent::Trust { dir } => {
             let view = caii_node::agent::trust(&dir.unwrap_or_else(|| super::default_dir("agent")))?;
             output::print(format, &view, |view| view.lines().join("\n"));

@@ -381,3 +381,16 @@ fn explanations_name_what_confined_the_programs() {
     ];
     assert_eq!(lines[lines.len() - 3..], expected, "{lines:?}");
 }
+
+#[test]
+fn a_result_without_a_claim_is_refused_and_its_task_stays_open() {
+    let mut pool = Pool::new();
+    let mut device = pool.device();
+    pool.job(1);
+    let lease = pool.take(&mut device, 1)[0];
+    let report = Report { claim: None, ..device.says(lease, Ok(done(&lease))) };
+    let reply = pool.speak(&mut device, |request| request.reports = vec![report]);
+    assert!(matches!(reply.acks[0].1, Err(Refusal::FieldInvalid { field: "report", .. })), "{reply:?}");
+    assert_eq!(reply.claims, 0);
+    pool.finish(&mut device, lease);
+}

@@ -4,7 +4,7 @@ use super::home::Membership;
 use super::wiped::{self, Carried, Wiped};
 use crate::pinned::{self, ForeignCertificate};
 use bytes::Bytes;
-use caii_model::{DeviceId, Digest, ExchangeReply, ExchangeRequest, PoolId, Refusal, SessionId};
+use caii_model::{Claim, DeviceId, Digest, ExchangeReply, ExchangeRequest, PoolId, Refusal, SessionId};
 use caii_trust::{SigningKey, domain};
 use caii_wire::{DecodeError, EnrolReply, EnrolRequest, Envelope, JoinTicket, RequestKind, limits};
 use reqwest::{Method, Response, StatusCode, header};
@@ -141,6 +141,11 @@ impl PoolClient {
         let sent = Wiped::new(caii_wire::encode_envelope(&envelope));
         envelope.body.zeroize();
         sent
+    }
+
+    /// The device's signature under a claim.
+    pub(crate) fn sign(&self, claim: &Claim) -> [u8; 64] {
+        self.key.sign(Claim::SIGNED_FOR, &claim.digest())
     }
 
     /// A workload's encoded manifest.

@@ -1,14 +1,16 @@
 //! The loop around the agent's state machine: it performs actions and feeds back what became of them.
 
+use super::claims::ClaimsFile;
 use super::client::{CallError, PoolClient};
 use super::event::AgentEvent;
 use super::gate::{Gate, RefreshError, Refreshed, Stopped};
+use super::home::HomeError;
 use super::wiped::{self, Carried, Wiped};
-use super::workshop::{Because as _, Finished, Prepared, Workshop};
+use super::workshop::{Because as _, Finished, Measured, Prepared, Workshop, with_sources};
 use bytes::Bytes;
-use caii_agent::{Action, Agent, Config, Context, ExitReason, Input, LinkView, TaskStage};
+use caii_agent::{Action, Agent, Claims, Config, Context, ExitReason, Forgotten, Input, LinkView, TaskStage};
 use caii_model::{
-    AttemptFailure, AttemptFailureKind, Digest, Energy, ExchangeReply, ExchangeRequest, Lease, LeaseId, Manifest,
+    AttemptFailure, AttemptFailureKind, Claim, Digest, ExchangeReply, ExchangeRequest, Lease, LeaseId, Manifest,
     Millis, PoolId, Refusal, SessionId, TaskId, TaskReport, Timestamp,
 };
 use caii_trust::domain;
@@ -29,6 +31,9 @@ const SWEEP: Duration = Duration::from_secs(15);
 const PROGRESS: Duration = Duration::from_secs(1);
 /// A pause after the charter's files could not be had.
 const GOVERN_AGAIN: Duration = Duration::from_secs(5);
+/// What is known of the device's claims is written down no more often: with small tasks it changes all the time, and the
+/// owner's disk has better things to do.
+const KEEP_PAUSE: Duration = Duration::from_secs(10);
 /// Attempts at an input, with growing pauses: some 16 s in all.
 const INPUT_ATTEMPTS: u32 = 6;
 
@@ -41,6 +46,7 @@ pub(crate) struct Driver {
     pub(crate) client: Arc<PoolClient>,
     pub(crate) workshop: Arc<Workshop>,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) claims: ClaimsFile,
     pub(crate) session: watch::Sender<Option<SessionId>>,
     pub(crate) events: Events,
 }
@@ -51,6 +57,9 @@ pub enum DriverError {
     /// The operating system gives no random numbers.
     #[error("cannot get random numbers from the operating system")]
     Entropy(#[source] getrandom::Error),
+    /// What is known of the device's claims cannot be kept.
+    #[error(transparent)]
+    Claims(HomeError),
     /// Part of the agent panicked; its leases go to other devices.
     #[error("a part of the agent failed; please report this")]
     Panicked(#[source] JoinError),
@@ -65,6 +74,8 @@ enum Done {
     Stored(LeaseId, Result<(), Unstored>),
     /// The charter's files of this version were fetched, or not.
     Governed(u64, Result<Refreshed, RefreshError>),
+    /// What is known of the device's claims was kept, or not.
+    Kept(Claims, Result<(), HomeError>),
 }
 
 enum Unstored {
@@ -77,6 +88,7 @@ enum Unstored {
 struct Work {
     input: Option<Bytes>,
     result: Option<Bytes>,
+    measured: Option<Measured>,
     under_way: Option<AbortHandle>,
 }
 
@@ -100,6 +112,7 @@ impl Driver {
             clock: Clock::start(),
             told: Told::Nothing,
             governance: Governance::default(),
+            keeping: Keeping { kept: agent.claims(), ..Keeping::default() },
         };
         let mut sweep = tokio::time::interval(SWEEP);
         let mut stoppable = true;
@@ -109,10 +122,14 @@ impl Driver {
                 let context = Context { now: run.clock.now(), entropy };
                 let actions = agent.step(context, input);
                 run.tell_session(&agent);
+                run.keep_claims(agent.claims());
                 for action in actions {
                     if let Some(reason) = run.act(action) {
                         // Runners and their memory are gone before anybody is told that the agent is.
                         run.tasks.shutdown().await;
+                        if agent.claims() != run.keeping.kept {
+                            run.driver.claims.keep(agent.claims()).map_err(DriverError::Claims)?;
+                        }
                         return Ok(reason);
                     }
                 }
@@ -137,6 +154,7 @@ impl Driver {
                 _ = sweep.tick() => {
                     run.driver.workshop.sweep();
                     run.govern();
+                    run.keep_claims(agent.claims());
                     tracing::debug!(state = ?agent.explain(run.clock.now()), "agent");
                 }
             }
@@ -159,6 +177,19 @@ struct Run {
     clock: Clock,
     told: Told,
     governance: Governance,
+    keeping: Keeping,
+}
+
+/// How far what is known of the device's claims is written down.
+#[derive(Debug, Default)]
+struct Keeping {
+    kept: Claims,
+    under_way: bool,
+    not_before: Option<Instant>,
+    /// The owner was told that it cannot be written.
+    failed: bool,
+    /// The owner was told of these.
+    forgotten: Option<Forgotten>,
 }
 
 /// How far this device is with the charter's files.
@@ -246,17 +277,21 @@ impl Run {
         self.govern();
     }
 
-    fn exchange(&mut self, request: ExchangeRequest) {
+    fn exchange(&mut self, mut request: ExchangeRequest) {
         // Between tasks a connection is kept: a new one costs more than a small task.
         if self.works.is_empty() && std::mem::take(&mut self.soiled) {
             self.driver.client.forget_connections();
         }
         let mut attachments = Carried::default();
-        for report in &request.reports {
-            if let (Ok(done), Some((_, work))) = (&report.outcome, self.works.get(&report.lease.lease.id))
-                && let Some(result) = work.result.as_ref().filter(|result| result.len() <= limits::ATTACHMENT_MAX)
-            {
+        for report in &mut request.reports {
+            let lease = &report.lease.lease;
+            let (Ok(done), Some((_, work))) = (&report.outcome, self.works.get(&lease.id)) else { continue };
+            if let Some(result) = work.result.as_ref().filter(|result| result.len() <= limits::ATTACHMENT_MAX) {
                 attachments.0.insert(done.result, result.to_vec());
+            }
+            if let (Some(claim), Some(measured)) = (&mut report.claim, &work.measured) {
+                let whole = Claim::of(lease, measured.meter, done, claim.sequence, claim.energy);
+                claim.signature = self.driver.client.sign(&whole);
             }
         }
         let client = self.driver.client.clone();
@@ -365,9 +400,9 @@ impl Run {
             Done::Ran(id, outcome) => match (outcome, self.works.get_mut(&id)) {
                 (Ok(finished), Some((task, work))) => {
                     let task = *task;
-                    work.result = Some(finished.result);
+                    (work.result, work.measured) = (Some(finished.result), Some(finished.measured));
                     self.tell_finished(task, &finished.report);
-                    Input::TaskFinished(id, finished.report, Energy::UNKNOWN)
+                    Input::TaskFinished(id, finished.report, finished.measured.energy)
                 }
                 (Err(failure), Some((task, _))) => {
                     let task = *task;
@@ -378,6 +413,10 @@ impl Run {
             },
             Done::Governed(version, outcome) => {
                 self.governed(version, outcome);
+                return Ok(());
+            }
+            Done::Kept(claims, outcome) => {
+                self.kept(claims, outcome);
                 return Ok(());
             }
             Done::Stored(id, Ok(())) => Input::ResultStored(id),
@@ -421,6 +460,34 @@ impl Run {
             Err(error) => {
                 tracing::debug!(sequence, %error, "an exchange failed");
                 Input::TransportFailed { sequence, reason: error.to_string() }
+            }
+        }
+    }
+
+    /// Writes down what is known of the device's claims if it is news, one writing at a time.
+    fn keep_claims(&mut self, claims: Claims) {
+        if let Some(forgotten) = claims.forgotten.filter(|_| claims.forgotten != self.keeping.forgotten) {
+            self.keeping.forgotten = Some(forgotten);
+            self.tell(AgentEvent::ReceiptsForgotten { forgotten });
+        }
+        let early = self.keeping.not_before.is_some_and(|at| Instant::now() < at);
+        if claims == self.keeping.kept || self.keeping.under_way || early {
+            return;
+        }
+        (self.keeping.under_way, self.keeping.not_before) = (true, Some(Instant::now() + KEEP_PAUSE));
+        let file = self.driver.claims.clone();
+        self.tasks.spawn_blocking(move || Done::Kept(claims, file.keep(claims)));
+    }
+
+    fn kept(&mut self, claims: Claims, outcome: Result<(), HomeError>) {
+        self.keeping.under_way = false;
+        match outcome {
+            Ok(()) => (self.keeping.kept, self.keeping.failed) = (claims, false),
+            // It is tried again, and work goes on meanwhile.
+            Err(error) => {
+                if !std::mem::replace(&mut self.keeping.failed, true) {
+                    self.tell(AgentEvent::ClaimsUnkept { reason: with_sources(&error) });
+                }
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What an agent tells the person who started it, a line each.
 
 use super::jails::JailView;
+use caii_agent::Forgotten;
 use caii_model::{AttemptFailure, Bytes, DeviceId, Digest, Millis, PoolId, TaskId};
 use std::fmt;
 
@@ -102,6 +103,16 @@ pub enum AgentEvent {
         /// Why.
         failure: AttemptFailure,
     },
+    /// The pool decided claims of this device and does not know them any more.
+    ReceiptsForgotten {
+        /// Which.
+        forgotten: Forgotten,
+    },
+    /// How many claims are decided could not be written down; it is tried again.
+    ClaimsUnkept {
+        /// Why.
+        reason: String,
+    },
     /// The agent was asked to stop and finishes what runs.
     Stopping {
         /// Tasks that run.
@@ -144,6 +155,10 @@ impl fmt::Display for AgentEvent {
                 write!(f, "{task}: {items} item(s) in {wall}, {records_failed} record(s) without a result")
             }
             Self::TaskFailed { task, failure } => write!(f, "{task} failed here: {}", failure.detail),
+            Self::ReceiptsForgotten { forgotten } => forgotten.fmt(f),
+            Self::ClaimsUnkept { reason } => {
+                write!(f, "cannot write down how many claims of this device are decided ({reason}); trying again")
+            }
             Self::Stopping { running: 0 } => f.write_str("stopping"),
             Self::Stopping { running } => {
                 write!(f, "stopping after {running} running task(s); interrupt again to stop at once")

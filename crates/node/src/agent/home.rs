@@ -37,6 +37,16 @@ pub enum HomeError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The count of claims is not what it should be.
+    #[error(
+        "{} is damaged: {reason}. Remove it, and the agent begins to count with what the pool says next", path.display()
+    )]
+    ClaimsDamaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The operating system gives no random numbers.
     #[error("cannot get random numbers from the operating system")]
     Entropy(#[source] getrandom::Error),
@@ -98,23 +108,13 @@ impl Home {
 
     /// The device's key, made the first time.
     pub(crate) fn identity(&self) -> Result<SigningKey, HomeError> {
-        let path = self.path.join("identity.key");
-        match fs::read(&path) {
-            Ok(bytes) => {
-                let seed: [u8; 32] = bytes.try_into().map_err(|bytes: Vec<u8>| HomeError::Damaged {
-                    path: path.clone(),
-                    reason: format!("it has {} bytes instead of 32", bytes.len()),
-                })?;
-                Ok(SigningKey::from_seed(seed))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let mut seed = [0; 32];
-                getrandom::fill(&mut seed).map_err(HomeError::Entropy)?;
-                self.write("identity.key", &seed)?;
-                Ok(SigningKey::from_seed(seed))
-            }
-            Err(source) => Err(io_error("read", &path)(source)),
+        if let Some(key) = identity_in(&self.path)? {
+            return Ok(key);
         }
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(HomeError::Entropy)?;
+        self.write("identity.key", &seed)?;
+        Ok(SigningKey::from_seed(seed))
     }
 
     /// The pool that was joined last.
@@ -135,17 +135,37 @@ impl Home {
         self.write("pool.toml", text.as_bytes())
     }
 
-    /// Writes a file so that it is there with this content or not at all, whatever happens meanwhile.
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), HomeError> {
-        let (new, path) = (self.path.join(format!("{name}.new")), self.path.join(name));
-        let write = || {
-            let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            fs::rename(&new, &path)?;
-            File::open(&self.path)?.sync_all()
-        };
-        write().map_err(io_error("write", &path))
+        write(&self.path, name, bytes)
+    }
+}
+
+/// Writes a file of an agent's directory so that it is there with this content or not at all, whatever happens meanwhile.
+pub(crate) fn write(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), HomeError> {
+    let (new, path) = (dir.join(format!("{name}.new")), dir.join(name));
+    let write = || {
+        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, &path)?;
+        File::open(dir)?.sync_all()
+    };
+    write().map_err(io_error("write", &path))
+}
+
+/// The device's key in this directory, if there is one.
+pub(crate) fn identity_in(dir: &Path) -> Result<Option<SigningKey>, HomeError> {
+    let path = dir.join("identity.key");
+    match fs::read(&path) {
+        Ok(bytes) => {
+            let seed: [u8; 32] = bytes.try_into().map_err(|bytes: Vec<u8>| HomeError::Damaged {
+                path: path.clone(),
+                reason: format!("it has {} bytes instead of 32", bytes.len()),
+            })?;
+            Ok(Some(SigningKey::from_seed(seed)))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(io_error("read", &path)(source)),
     }
 }
 
@@ -183,7 +203,7 @@ impl Membership {
     }
 }
 
-fn io_error<'a>(attempt: &'static str, path: &'a Path) -> impl Fn(io::Error) -> HomeError + use<'a> {
+pub(crate) fn io_error<'a>(attempt: &'static str, path: &'a Path) -> impl Fn(io::Error) -> HomeError + use<'a> {
     move |source| HomeError::Io { attempt, path: path.to_owned(), source }
 }
 

@@ -87,6 +87,7 @@ async fn prepared(server: &Server, dir: &Path, charter: Digest) -> (AttemptFailu
         falsify: None,
         gate: gate(server, &dir.join("charter"), charter),
         jails: Jails::open(dir, JailPolicy::REQUIRE, Arc::new(|_| ())),
+        energy: super::energy::open(dir, dir),
         device_secret: caii_sandbox::DeviceSecret::new([7; 32]),
     });
     let failure = workshop.prepare(manifest().digest(), &|_, _| ()).await.unwrap_err();

@@ -9,13 +9,16 @@
 
 mod cache;
 mod choices;
+mod claims;
 mod client;
 mod driver;
+mod energy;
 mod event;
 mod gate;
 mod home;
 mod jails;
 mod notes;
+mod status;
 mod wiped;
 mod workshop;
 
@@ -31,10 +34,12 @@ mod tests;
 
 pub use choices::{Choices, ChoicesError, weak_layer};
 pub use driver::DriverError;
+pub use energy::EnergyView;
 pub use event::AgentEvent;
 pub use gate::{CertifiedView, RefusedView, TrustView};
 pub use home::HomeError;
 pub use jails::{JailStageView, JailView, LayerStateView, LayerView};
+pub use status::{ForgottenView, StatusView, status};
 
 use cache::BlobCache;
 use caii_agent::{Agent, Config, ExitReason};
@@ -43,6 +48,7 @@ use caii_sandbox::DeviceSecret;
 use caii_sandbox::Priority;
 use caii_trust::SigningKey;
 use caii_wire::{JoinTicket, TicketError};
+use claims::ClaimsFile;
 use client::{CallError, PoolClient};
 use driver::{Driver, Events};
 use gate::Gate;
@@ -360,18 +366,22 @@ async fn work(
         slots: config.slots as usize,
         gate: gate.clone(),
         jails: Jails::open(home.path(), options.choices.jail(), events.clone()),
+        energy: energy::open(Path::new("/"), home.path()),
         falsify: options.falsify.clone(),
     });
+    let device = caii_trust::device_id(&key.public());
+    let claims = ClaimsFile::in_dir(home.path());
+    let agent = Agent::new(config.clone(), device).knowing(claims.read()?);
     let driver = Driver {
         pool: membership.pool,
         pool_public_key: membership.pool_public_key,
         client,
         workshop: Arc::new(workshop),
         gate,
+        claims,
         session,
         events: events.clone(),
     };
-    let agent = Agent::new(config.clone(), caii_trust::device_id(&key.public()));
     Ok(driver.run(agent, &config, stop).await?)
 }
 

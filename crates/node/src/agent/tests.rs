@@ -356,6 +356,49 @@ async fn an_idle_agent_stops_when_asked() {
     assert_eq!(events.last(), Some(&AgentEvent::Stopped { unreported: 0 }));
 }
 
+/// A pool with work for nobody, which says how many claims it has decided; then the agent is stopped.
+#[tokio::test]
+async fn what_the_pool_decided_is_kept_and_what_it_forgets_is_told() {
+    let (sender, _) = mpsc::channel(1);
+    let said = Arc::new(Mutex::new((0, sender)));
+    let saying = said.clone();
+    let server = pool(move |request| {
+        let (claims, stop) = saying.lock().unwrap().clone();
+        // It has heard the answer to its first request.
+        if request.session.is_some() {
+            let _ = stop.try_send(());
+        }
+        let (session, now) = (SessionId([3; 16]), Timestamp(0));
+        let (leases, acks, dropped) = (vec![], vec![], vec![]);
+        let sequence = request.sequence;
+        Ok(ExchangeReply { session, sequence, now, leases, acks, dropped, governance: 0, claims })
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    for (claims, decided, forgotten) in
+        [(41, 41, None), (41, 41, None), (12, 41, Some((13, 41))), (50, 50, Some((13, 41)))]
+    {
+        let (sender, mut stop) = mpsc::channel(1);
+        *said.lock().unwrap() = (claims, sender);
+        let mut options = AgentOptions::new(dir.path().to_owned(), ("/nonexistent".into(), vec![]));
+        options.ticket = Some(server.ticket().encode().unwrap());
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let log = events.clone();
+        run_until(options, &mut stop, move |event| log.lock().unwrap().push(event)).await.unwrap();
+
+        let view = super::status(dir.path()).unwrap();
+        assert_eq!(view.claims_decided, decided);
+        assert_eq!(view.claims_forgotten.map(|forgotten| (forgotten.first, forgotten.last)), forgotten);
+        let told: Vec<String> = events.lock().unwrap().iter().map(AgentEvent::to_string).collect();
+        let warned = told.iter().any(|line| line.contains("forgotten receipts of this device"));
+        assert_eq!(warned, forgotten.is_some(), "{told:?}");
+        let lines = view.lines().join("\n");
+        assert!(lines.contains(&format!("--device {} --claims {decided}`", view.device)), "{lines}");
+        assert_eq!(lines.contains("claims 13 to 41"), forgotten.is_some(), "{lines}");
+        assert!(lines.contains("Energy goes by "), "{lines}");
+    }
+}
+
 #[tokio::test]
 async fn a_refused_ticket_says_why() {
     let server = Server::start(|_| answer(403, caii_wire::encode_refusal(&Refusal::TicketUnknown))).await;

@@ -2,12 +2,13 @@
 
 use super::cache::{BlobCache, FetchError, Pin, is_full};
 use super::client::PoolClient;
+use super::energy::EnergyMeter;
 use super::gate::Gate;
 use super::jails::Jails;
 use super::wiped::{self, Wiped};
 use crate::items::split;
 use bytes::Bytes;
-use caii_model::{AttemptFailure, AttemptFailureKind, Digest, Lease, Manifest, Millis, TaskReport};
+use caii_model::{AttemptFailure, AttemptFailureKind, Digest, Energy, Lease, Manifest, MeterId, Millis, TaskReport};
 use caii_sandbox::{
     DeviceSecret, JailLayers, Priority, RunError, Runner, RunnerSpec, StartError, TaskRun, supported_meters,
 };
@@ -45,6 +46,8 @@ pub(crate) struct Equipment {
     pub(crate) gate: Arc<Gate>,
     /// What must confine it, and where that is noted.
     pub(crate) jails: Arc<Jails>,
+    /// What tasks take of the machine's energy.
+    pub(crate) energy: Arc<dyn EnergyMeter>,
     pub(crate) falsify: Option<super::Falsify>,
 }
 
@@ -92,6 +95,15 @@ pub(crate) struct Finished {
     pub(crate) report: TaskReport,
     /// The encoded outcomes, whose digest is in the report.
     pub(crate) result: Bytes,
+    /// The rest of what the device claims.
+    pub(crate) measured: Measured,
+}
+
+/// How a task was measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Measured {
+    pub(crate) meter: MeterId,
+    pub(crate) energy: Energy,
 }
 
 impl Workshop {
@@ -178,14 +190,18 @@ impl Workshop {
             wiped::scrubbing(|| items.iter().map(|item| (Digest::of(&item.bytes), item.records)).unzip());
         // The runner's side wipes them as this side would have.
         let items = items.iter_mut().map(|item| std::mem::take(&mut *item.bytes)).collect();
+        let begun = self.equipment.energy.begin();
         let mut run = Zeroizing::new(runner.run(items).await.map_err(failure_of_run)?);
+        let energy = self.equipment.energy.end(&begun, run.cpu);
+        let measured = Measured { meter: loaded.spec.manifest.meter, energy };
         let jail = runner.jail();
         self.keep(lease.workload, runner);
         if let Some(falsify) = &self.equipment.falsify {
             run.outcomes.iter_mut().for_each(|outcome| (falsify.0)(outcome));
         }
         // Hashing and encoding megabytes would hold up everything else on this thread.
-        let sealed = tokio::task::spawn_blocking(move || wiped::scrubbing(|| seal(&inputs, &records, &run, jail)));
+        let sealed =
+            tokio::task::spawn_blocking(move || wiped::scrubbing(|| seal(&inputs, &records, &run, jail, measured)));
         sealed
             .await
             .map_err(|error| AttemptFailureKind::RunnerDied.because(format!("sealing the result failed: {error}")))
@@ -198,8 +214,9 @@ impl Workshop {
         state.idle.retain(|idle| idle.workload != workload);
     }
 
-    /// Ends runners that were idle for long.
+    /// Ends runners that were idle for long. To be called more often than every half minute.
     pub(crate) fn sweep(&self) {
+        self.equipment.energy.look();
         self.state().idle.retain(|idle| idle.runner.usable() && idle.since.elapsed() < IDLE_MAX);
     }
 
@@ -275,7 +292,7 @@ impl Workshop {
 }
 
 /// The report and the encoded result of a finished task.
-fn seal(inputs: &[Digest], records: &[u32], run: &TaskRun, jail: JailLayers) -> Finished {
+fn seal(inputs: &[Digest], records: &[u32], run: &TaskRun, jail: JailLayers, measured: Measured) -> Finished {
     let outcomes = &run.outcomes;
     let failed = || outcomes.iter().zip(records).filter(|(outcome, _)| outcome.result.is_err());
     let result = Wiped::new(caii_wire::encode_task_result(outcomes));
@@ -291,7 +308,7 @@ fn seal(inputs: &[Digest], records: &[u32], run: &TaskRun, jail: JailLayers) -> 
         wall: Millis(run.wall.as_millis() as u64),
         jail,
     };
-    Finished { report, result: wiped::shared(result) }
+    Finished { report, result: wiped::shared(result), measured }
 }
 
 fn failure_of_start(error: StartError) -> AttemptFailure {
@@ -393,7 +410,8 @@ mod tests {
         let (cpu, wall) = (Duration::from_millis(5), Duration::from_millis(9));
         let (run, jail) = (TaskRun { outcomes: outcomes.clone(), cpu, wall }, JailLayers(7));
         let inputs = [Digest::of(b"x\ny\n"), Digest::of(b"z\n")];
-        let finished = seal(&inputs, &[2, 1], &run, jail);
+        let measured = Measured { meter: MeterId(Digest([4; 32])), energy: Energy::UNKNOWN };
+        let finished = seal(&inputs, &[2, 1], &run, jail, measured);
         let report = finished.report;
         assert_eq!((report.items, report.items_failed, report.records_failed, report.fuel), (2, 1, 1, Fuel(14)));
         assert_eq!((report.cpu, report.wall, report.jail), (Millis(5), Millis(9), jail));

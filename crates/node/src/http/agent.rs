@@ -6,7 +6,7 @@
 use super::App;
 use super::bodies::{parse_digest, read_limited, requested_span, send_blob, store_body};
 use super::error::{ApiError, unexpected};
-use super::verify::check_report;
+use super::verify::{check_claim, check_report};
 use crate::pool::Shared;
 use crate::pool::actor::{AskError, describe};
 use axum::body::Body;
@@ -76,7 +76,7 @@ pub(super) async fn exchange(State(pool): App, body: Body) -> Result<Response, A
     let (mut request, attachments) =
         caii_wire::decode_exchange_request(device, &envelope.body).map_err(|error| undecodable(&error))?;
     if !request.reports.is_empty() {
-        request = settle_reports(&pool, request, attachments).await?;
+        request = settle_reports(&pool, key, request, attachments).await?;
     }
 
     let parked = Parked::begin(&pool, device);
@@ -97,9 +97,11 @@ pub(super) async fn exchange(State(pool): App, body: Body) -> Result<Response, A
     }
 }
 
-/// Stores the results that came along, and turns reports that do not fit their results into failed attempts.
+/// Stores the results that came along, and turns reports that do not fit their results, or whose claims the device did
+/// not sign, into failed attempts: no receipt can come of them.
 async fn settle_reports(
     pool: &Arc<Shared>,
+    key: [u8; 32],
     mut request: ExchangeRequest,
     attachments: Attachments,
 ) -> Result<ExchangeRequest, ApiError> {
@@ -128,10 +130,14 @@ async fn settle_reports(
         }
         for (report, genuine) in request.reports.iter_mut().zip(genuine) {
             // The coordinator refuses the others by their lease.
-            let (Ok(found), true) = (&report.outcome, genuine) else { continue };
+            let (Ok(found), Some(claim), true) = (&report.outcome, &report.claim, genuine) else { continue };
             let lease = &report.lease.lease;
             let Some(manifest) = manifests.get(&lease.workload) else { continue };
-            if let Err(detail) = check_report(&*pool.blobs, lease, manifest, found)? {
+            let checked = match check_claim(&key, lease, manifest, found, claim) {
+                Ok(()) => check_report(&*pool.blobs, lease, manifest, found)?,
+                wrong => wrong,
+            };
+            if let Err(detail) = checked {
                 tracing::warn!(device = %lease.device, task = %lease.task, %detail, "a result does not fit");
                 let kind = AttemptFailureKind::MalformedResult;
                 (report.outcome, report.claim) = (Err(AttemptFailure { kind, detail }), None);

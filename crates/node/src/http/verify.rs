@@ -1,8 +1,21 @@
-//! Whether what a device reports is what it stored, and fits the task.
+//! Whether what a device reports is what it stored, fits the task, and is claimed by its signature.
 
-use caii_model::{Bytes, Digest, Fuel, ItemOutcome, Lease, Manifest, Scope, TaskReport};
+use caii_model::{Bytes, Claim, Digest, Fuel, ItemOutcome, Lease, Manifest, Scope, SignedClaim, TaskReport};
 use caii_store::{BlobError, Blobs};
 use caii_wire::limits::TASK_RESULT_MAX;
+
+/// Checks that the holder of the device's key signed the claim to this result.
+pub(crate) fn check_claim(
+    key: &[u8; 32],
+    lease: &Lease,
+    manifest: &Manifest,
+    report: &TaskReport,
+    claim: &SignedClaim,
+) -> Result<(), String> {
+    let whole = Claim::of(lease, manifest.meter, report, claim.sequence, claim.energy);
+    caii_trust::verify(key, Claim::SIGNED_FOR, &whole.digest(), &claim.signature)
+        .map_err(|_| "the device did not sign the claim to this result".to_owned())
+}
 
 /// Compares a report with the stored result and the task's input. The inner error says what does not fit; the outer
 /// one is the pool's own.

@@ -2,8 +2,8 @@
 
 use caii_governance::{Signer as _, SoftwareKey};
 use caii_model::{
-    DeviceId, Digest, Energy, ExchangeRequest, Fuel, ItemError, ItemOutcome, JailLayers, Lease, Millis, PoolId, Report,
-    SessionId, SignedClaim, SignedLease, TaskReport, Timestamp, TrapKind,
+    Claim, DeviceId, Digest, Energy, EnergyMethod, ExchangeRequest, Fuel, ItemError, ItemOutcome, JailLayers, Lease,
+    Millijoules, Millis, PoolId, Refusal, Report, SessionId, SignedClaim, SignedLease, TaskReport, Timestamp, TrapKind,
 };
 use caii_node::pool::{Pool, PoolAddresses, PoolConfig, PoolOptions};
 use caii_trust::{PAYLOAD_TYPE, RevocationStatement, Revoked, SigningKey, domain};
@@ -208,6 +208,14 @@ impl TestPool {
     }
 }
 
+/// What a device says wrongly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lie {
+    None,
+    Root,
+    Energy,
+}
+
 /// A device on a task of its own: it exchanges until it leaves.
 pub(crate) struct Device {
     task: JoinHandle<()>,
@@ -215,19 +223,24 @@ pub(crate) struct Device {
 
 impl Device {
     pub(crate) async fn join(pool: &TestPool, name: &str) -> Self {
-        Self::begin(pool, name, false).await
+        Self::begin(pool, name, Lie::None).await
     }
 
     /// A device whose commitments do not fit its results.
     pub(crate) async fn join_lying(pool: &TestPool, name: &str) -> Self {
-        Self::begin(pool, name, true).await
+        Self::begin(pool, name, Lie::Root).await
+    }
+
+    /// A device that signs its claims and says something else.
+    pub(crate) async fn join_claiming_more(pool: &TestPool, name: &str) -> Self {
+        Self::begin(pool, name, Lie::Energy).await
     }
 
     pub(crate) fn leave(self) {
         self.task.abort();
     }
 
-    async fn begin(pool: &TestPool, name: &str, lies: bool) -> Self {
+    async fn begin(pool: &TestPool, name: &str, lies: Lie) -> Self {
         let ticket = JoinTicket::decode(&pool.addresses().ticket).unwrap();
         let client = caii_node::pinned::client(ticket.certificate).build().unwrap();
         let url = format!("https://{}/agent/v1", ticket.addresses[0]);
@@ -254,14 +267,14 @@ struct Line {
 }
 
 impl Line {
-    async fn work(mut self, lies: bool) {
+    async fn work(mut self, lies: Lie) {
         let (mut session, mut replaces, mut boot, mut claims) = (None, None, None, 0);
         let mut reports: Vec<Report> = Vec::new();
         let mut results = Attachments::new();
         loop {
             self.sequence += 1;
             for (report, sequence) in reports.iter_mut().zip(claims + 1..) {
-                report.claim = Some(SignedClaim::unsigned(sequence, Energy::UNKNOWN));
+                report.claim = Some(self.claim(report, sequence, lies));
             }
             let request = ExchangeRequest {
                 device: self.device,
@@ -281,18 +294,22 @@ impl Line {
             };
             let (reply, inputs) = match self.exchange(&request, &results).await {
                 Ok(answer) => answer,
-                Err(caii_model::Refusal::BootChanged(now)) => {
+                Err(Refusal::BootChanged(now)) => {
                     (session, replaces, boot) = (None, None, Some(now));
                     continue;
                 }
-                Err(caii_model::Refusal::SessionHeld(held)) => {
+                Err(Refusal::SessionHeld(held)) => {
                     replaces = Some(held);
                     continue;
                 }
                 Err(refusal) => panic!("{refusal}"),
             };
             (session, claims) = (Some(reply.session), reply.claims);
-            reports.retain(|report| !reply.acks.iter().any(|(lease, _)| *lease == report.lease.lease.id));
+            let done = |verdict: &Result<(), Refusal>| !matches!(verdict, Err(Refusal::ClaimSequence { .. }));
+            let done = |report: &Report| {
+                reply.acks.iter().any(|(lease, verdict)| *lease == report.lease.lease.id && done(verdict))
+            };
+            reports.retain(|report| !done(report));
             results.clear();
             for signed in reply.leases {
                 let (report, encoded) = self.run(&signed, &inputs, reply.session, lies).await;
@@ -308,7 +325,7 @@ impl Line {
         &self,
         request: &ExchangeRequest,
         results: &Attachments,
-    ) -> Result<(caii_model::ExchangeReply, Attachments), caii_model::Refusal> {
+    ) -> Result<(caii_model::ExchangeReply, Attachments), Refusal> {
         let body = caii_wire::encode_exchange_request(request, results);
         let digest = Envelope::digest(self.pool, self.device, RequestKind::Exchange, &body);
         let signature = self.key.sign(domain::ENVELOPE, &digest);
@@ -319,12 +336,22 @@ impl Line {
         caii_wire::decode_exchange_reply(&response.bytes().await.unwrap()).unwrap()
     }
 
+    /// The claim to a result, signed.
+    fn claim(&self, report: &Report, sequence: u64, lies: Lie) -> SignedClaim {
+        let mut energy = Energy { used: Millijoules(500), method: EnergyMethod::Model };
+        let result = report.outcome.as_ref().unwrap();
+        let claim = Claim::of(&report.lease.lease, caii_sandbox::meter_id(), result, sequence, energy);
+        let signature = self.key.sign(Claim::SIGNED_FOR, &claim.digest());
+        energy.used.0 *= if lies == Lie::Energy { 2 } else { 1 };
+        SignedClaim { sequence, energy, signature }
+    }
+
     async fn run(
         &self,
         signed: &SignedLease,
         inputs: &Attachments,
         session: SessionId,
-        lies: bool,
+        lies: Lie,
     ) -> (TaskReport, Vec<u8>) {
         let lease = &signed.lease;
         let input = match inputs.get(&lease.input.digest) {
@@ -339,7 +366,7 @@ impl Line {
         let failed = outcomes.iter().filter(|outcome| outcome.result.is_err()).count() as u32;
         let encoded = caii_wire::encode_task_result(&outcomes);
         let mut root = caii_trust::merkle::task_root(leaves);
-        root.0[0] ^= u8::from(lies);
+        root.0[0] ^= u8::from(lies == Lie::Root);
         let report = TaskReport {
             root,
             result: Digest::of(&encoded),
