@@ -1,10 +1,12 @@
 //! Everything that can change durably. Replaying changes in order gives the live state.
 
-use crate::Carried;
+use crate::{Carried, PayoutDraft, PayoutPreference};
 use caii_audit::Event;
+use caii_ledger::PayoutRun;
 use caii_model::{
-    AttemptFailure, CheckEvent, Conviction, Device, DeviceId, Digest, Ending, FileId, FileMeta, JobId, JobSpec, Key,
-    KeyId, LeaseId, Manifest, Millis, Model, Prepared, Settled, TaskId, Ticket, TicketId, Timestamp, VoidReason,
+    Account, AttemptFailure, CheckEvent, Conviction, Device, DeviceId, Digest, Ending, FileId, FileMeta, JobId,
+    JobSpec, Key, KeyId, LeaseId, Manifest, Millis, Model, Prepared, Settled, TaskId, Ticket, TicketId, Timestamp,
+    VoidReason,
 };
 use caii_verify::{Secret, Standing};
 
@@ -64,6 +66,12 @@ pub enum Change {
     JobEnded(JobId, JobEnd),
     /// A device was present on this day (since 1970) for so long in all; nothing: the day is settled.
     Attended(DeviceId, u32, Millis),
+    /// What a member wants to become of what it earns. Bank details are here and nowhere in the log.
+    PayoutPreferred(Account, PayoutPreference),
+    /// The files of a payout run were made, in place of those that were not sent.
+    PayoutPrepared(Box<PayoutDraft>),
+    /// A payout run was approved by whoever signed this envelope.
+    PayoutApproved(PayoutRun, Vec<u8>),
     /// The next entry of the pool's log.
     Logged(Box<Event>),
     /// The books as a store has them: only in what a store loads, before the jobs.

@@ -45,6 +45,8 @@ pub struct Config {
     /// Further meters that the same engine has, for programs that the operator vouches for. The shell lets only admins
     /// add workloads with them.
     pub meters_vetted: Vec<MeterId>,
+    /// By what rules members are paid out; absent: not at all.
+    pub payout: Option<crate::PayoutRules>,
 }
 
 impl Config {
@@ -67,6 +69,7 @@ impl Config {
             records_per_job_max: 100_000_000,
             meter,
             meters_vetted: Vec::new(),
+            payout: None,
         }
     }
 }
@@ -198,6 +201,11 @@ impl Coordinator {
             }
             Input::TariffEnact(terms) => draft.tariff_enact(terms),
             Input::Credit { key, to, amount, paid } => draft.credit(key, &to, amount, paid),
+            Input::PayoutPrefer { account, preference } => draft.payout_prefer(account, preference),
+            Input::PayoutPrepare { execution, credit_notes } => draft.payout_prepare(execution, credit_notes),
+            Input::PayoutApprove { run, envelope } => draft.payout_approve(run, &envelope),
+            Input::PayoutSend { run } => draft.payout_send(run),
+            Input::PayoutSettle { run, paid, failed } => draft.payout_settle(run, &paid, &failed),
             Input::Tick => draft.tick(),
         }
         draft.finish()

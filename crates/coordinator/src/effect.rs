@@ -55,6 +55,8 @@ pub enum Reply {
     Job(JobId),
     /// The device that was enrolled.
     Device(DeviceId),
+    /// The payout run whose files were made.
+    Payout(caii_ledger::PayoutRun),
     /// What a device is told.
     Exchange(ExchangeReply),
 }

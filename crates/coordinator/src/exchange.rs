@@ -498,8 +498,8 @@ impl Draft<'_> {
         granted
     }
 
-    /// The task that this device should do next. Requests that somebody waits for go first; then the account that has
-    /// the least under way; of its jobs one that the device can start at once; then the oldest.
+    /// The task that this device should do next. Requests that somebody waits for go first; then jobs of members who
+    /// prefer that to money; then the account that has the least under way; of its jobs one that the device can start at once; then the oldest.
     fn choose(&mut self, device: DeviceId) -> Option<TaskId> {
         let (now, adoption) = (self.now(), self.coordinator().started + self.config().adoption);
         let inherited = self.coordinator().inherited;
@@ -518,7 +518,7 @@ impl Draft<'_> {
             let spec = &coordinator.catalog.jobs[id].spec;
             let patient = !matches!(spec.kind, JobKind::Sync { .. });
             let share = under_way.get(&spec.owner).copied().unwrap_or(0);
-            (patient, share, !present.ready.contains(&spec.workload), **id)
+            (patient, !coordinator.goes_first(&spec.owner), share, !present.ready.contains(&spec.workload), **id)
         });
         let avoided = |task: &TaskId| {
             present.avoid_tasks.get(task).is_some_and(|until| *until > now)

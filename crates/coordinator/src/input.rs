@@ -1,6 +1,6 @@
 //! Everything that can be said to a coordinator.
 
-use caii_ledger::GrantKey;
+use caii_ledger::{GrantKey, PayoutRun};
 use caii_model::{
     Account, DeviceId, Digest, ExchangeRequest, FileId, FilePurpose, InputError, JobId, JobSpec, KeyId, Manifest,
     MicroCredits, Millis, Model, Prepared, Role, TariffTerms, TaskId, TaskInput, Timestamp,
@@ -157,6 +157,41 @@ pub enum Input {
         workload: Digest,
         /// What is missing and why, for people.
         reason: String,
+    },
+    /// A member says what is to become of what it earns.
+    PayoutPrefer {
+        /// Whose.
+        account: Account,
+        /// What.
+        preference: crate::PayoutPreference,
+    },
+    /// Make the files of the next payout run, in place of those that were not sent: what members are owed is asked for.
+    PayoutPrepare {
+        /// On which day the bank is to pay.
+        execution: Timestamp,
+        /// Credit notes for those who prefer a discount, instead of payments to those who prefer them.
+        credit_notes: bool,
+    },
+    /// Approvers have signed the run's statement.
+    PayoutApprove {
+        /// Which run.
+        run: PayoutRun,
+        /// A DSSE envelope.
+        envelope: Vec<u8>,
+    },
+    /// The run's files go to the bank. Only with enough approvals.
+    PayoutSend {
+        /// Which run.
+        run: PayoutRun,
+    },
+    /// The bank has answered about these members.
+    PayoutSettle {
+        /// Which run.
+        run: PayoutRun,
+        /// Whom it paid.
+        paid: Vec<Account>,
+        /// Whom it did not.
+        failed: Vec<Account>,
     },
     /// Time passes. The shell says so about four times a second.
     Tick,

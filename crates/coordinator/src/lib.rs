@@ -7,6 +7,7 @@
 //!
 //! What is absent: clocks, randomness, IO, async, hash-ordered maps, SQL, HTTP.
 
+mod accounts;
 mod attendance;
 mod books;
 mod change;
@@ -20,11 +21,13 @@ mod input;
 mod invariants;
 mod jobs;
 mod money;
+mod payouts;
 mod registry;
 mod state;
 mod verify;
 mod view;
 
+pub use accounts::{AccountView, Estimate, Past};
 pub use books::{Books, Carried, DeviceAccount};
 pub use change::*;
 pub use coordinator::*;
@@ -32,5 +35,6 @@ pub use effect::*;
 pub use explain::{tell_attempt, tell_jails};
 pub use input::*;
 pub use money::{Opening, Quote};
+pub use payouts::{PayoutDraft, PayoutPreference, PayoutRules};
 pub use state::{Catalog, Job, NextIds};
 pub use view::*;

@@ -3,6 +3,7 @@
 
 use crate::books::Books;
 use crate::checks::Checks;
+use crate::payouts::Payouts;
 use crate::{Attempt, Change, RequestId, Totals};
 use caii_model::*;
 use caii_verify::{Secret, Standing};
@@ -28,6 +29,8 @@ pub struct Catalog {
     pub(crate) attendance: BTreeMap<DeviceId, (u32, Millis)>,
     /// Credits, claims and the log.
     pub(crate) books: Books,
+    /// What members prefer, and the payout that is being made.
+    pub(crate) payouts: Payouts,
     /// Open jobs only: an ended one is in history.
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) next: NextIds,
@@ -157,7 +160,13 @@ impl Catalog {
             }
             Change::Attended(device, _, Millis(0)) => _ = self.attendance.remove(device),
             Change::Attended(device, day, total) => _ = self.attendance.insert(*device, (*day, *total)),
-            Change::Logged(event) => self.books.apply(&event.logged),
+            Change::PayoutPreferred(account, preference) => self.payouts.prefer(account, preference),
+            Change::PayoutPrepared(draft) => self.payouts.prepare(draft),
+            Change::PayoutApproved(run, envelope) => self.payouts.approve(*run, envelope),
+            Change::Logged(event) => {
+                self.payouts.logged(&event.logged);
+                self.books.apply(&event.logged);
+            }
             Change::Carried(carried) => self.books = Books::carry(carried),
         }
     }

@@ -62,6 +62,34 @@ impl fmt::Display for MicroCredits {
     }
 }
 
+/// The text is no amount of credits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoCredits;
+
+impl fmt::Display for NoCredits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("write credits as `12` or `0.25`, with at most six decimals and not more than 9223372036854")
+    }
+}
+
+impl std::error::Error for NoCredits {}
+
+impl std::str::FromStr for MicroCredits {
+    type Err = NoCredits;
+
+    /// Reads credits as people write them: `12`, `0.25`.
+    fn from_str(text: &str) -> Result<Self, NoCredits> {
+        let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        if !digits(whole) || !digits(part) || part.len() > 6 {
+            return Err(NoCredits);
+        }
+        let whole: i64 = whole.parse().map_err(|_| NoCredits)?;
+        let part: i64 = format!("{part:0<6}").parse().map_err(|_| NoCredits)?;
+        Self::credits(whole).and_then(|whole| whole.checked_add(Self(part))).ok_or(NoCredits)
+    }
+}
+
 /// A share in parts per million.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Ppm(pub u32);
@@ -151,6 +179,19 @@ mod tests {
         let expected = ["0", "0.000001", "-0.000001", "1.5", "-2", "9223372036854.775807", "-9223372036854.775808"];
         assert_eq!(texts, expected);
         assert_eq!([0, 1, 125_000, 1_000_000].map(|ppm| Ppm(ppm).to_string()), ["0 %", "0.0001 %", "12.5 %", "100 %"]);
+    }
+
+    #[test]
+    fn people_write_amounts() {
+        for (text, amount) in
+            [("0", 0), ("12", 12_000_000), ("0.25", 250_000), ("0.000001", 1), ("9223372036854.775807", i64::MAX)]
+        {
+            assert_eq!(text.parse(), Ok(MicroCredits(amount)), "{text}");
+            assert_eq!(MicroCredits(amount).to_string(), text);
+        }
+        for wrong in ["", "-1", "+1", ".5", "1.", "1.0000001", "1,5", " 1", "9223372036854.775808", "1e3", "0x1"] {
+            assert_eq!(wrong.parse::<MicroCredits>(), Err(NoCredits), "{wrong}");
+        }
     }
 
     #[test]

@@ -158,6 +158,17 @@ impl Approvers {
         Ok(Self { threshold, people: by_key })
     }
 
+    /// How many of how many people it takes.
+    pub fn threshold(&self) -> (usize, usize) {
+        (self.threshold, self.people.len())
+    }
+
+    /// Whose signatures in an envelope hold, if it is about exactly these files.
+    pub fn who(&self, statement: &Statement, envelope: &Envelope) -> Vec<String> {
+        let any = Self { threshold: 1, people: self.people.clone() };
+        any.approved(statement, envelope).unwrap_or_default()
+    }
+
     /// Who approved exactly these files, if they are enough. Different keys count, not signatures.
     ///
     /// # Errors

@@ -1,7 +1,8 @@
 //! What can be looked up in a pool's books: receipts and what became of them, statements, what jobs cost.
 
 use crate::StoreError;
-use caii_ledger::{Entry, Transfer, TransferId};
+use caii_coordinator::PayoutDraft;
+use caii_ledger::{Entry, PayoutRun, Transfer, TransferId};
 use caii_model::{Account, DeviceId, Digest, JobId, MicroCredits, Receipt, Timestamp, VoidReason};
 
 /// Which receipts to look up, by the numbers of their entries in the log.
@@ -126,6 +127,9 @@ pub trait BookQueries {
 
     /// What a job has cost.
     fn job_price(&mut self, job: JobId) -> Result<JobPrice, StoreError>;
+
+    /// A payout run with its files, sent or not.
+    fn payout(&mut self, run: PayoutRun) -> Result<Option<PayoutDraft>, StoreError>;
 
     /// The ledger entry with a transfer of this id, and its number in the log. Who hands in what belongs to no open job
     /// asks this first: the coordinator remembers only the last ones.

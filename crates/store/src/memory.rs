@@ -7,9 +7,9 @@ use crate::{
     WORKLOAD_JOBS_MAX,
 };
 pub(crate) use books::Log;
-use caii_audit::Event;
-use caii_coordinator::{Attempt, Carried, Change, JobRecord, NextIds};
-use caii_ledger::{Entry, TransferId};
+use caii_audit::{Event, Logged};
+use caii_coordinator::{Attempt, Carried, Change, JobRecord, NextIds, PayoutDraft, PayoutPreference};
+use caii_ledger::{Entry, PayoutRun, TransferId};
 use caii_model::*;
 use caii_verify::{Secret, Standing};
 use std::collections::BTreeMap;
@@ -42,6 +42,9 @@ struct Rows {
     /// By period: the secret and since when.
     secrets: BTreeMap<u64, (Secret, Timestamp)>,
     attendance: BTreeMap<DeviceId, (u32, Millis)>,
+    preferences: BTreeMap<Account, PayoutPreference>,
+    /// With whether they were sent.
+    payouts: BTreeMap<PayoutRun, (PayoutDraft, bool)>,
     log: Log,
     jobs: BTreeMap<JobId, JobRow>,
     next: NextIds,
@@ -177,6 +180,10 @@ impl BookQueries for MemoryStore {
         Ok(self.lock().rows.log.job_price(job))
     }
 
+    fn payout(&mut self, run: PayoutRun) -> Result<Option<PayoutDraft>, StoreError> {
+        Ok(self.lock().rows.payouts.get(&run).map(|(draft, _)| draft.clone()))
+    }
+
     fn posted(&mut self, id: TransferId) -> Result<Option<(u64, Entry)>, StoreError> {
         Ok(self.lock().rows.log.posted(id))
     }
@@ -206,6 +213,10 @@ impl Rows {
             secret: *secret,
             since: *since,
         }));
+        let preferences = self.preferences.iter();
+        changes.extend(preferences.map(|(account, how)| Change::PayoutPreferred(account.clone(), how.clone())));
+        let drafts = self.payouts.values().filter(|(_, sent)| !sent);
+        changes.extend(drafts.map(|(draft, _)| Change::PayoutPrepared(Box::new(draft.clone()))));
         let attendance = self.attendance.iter();
         changes.extend(attendance.map(|(device, (day, attended))| Change::Attended(*device, *day, *attended)));
         let open = || self.jobs.iter().filter(|(_, job)| job.record.end.is_none());
@@ -351,9 +362,39 @@ impl Rows {
                 };
                 Box::new(move |rows| restore(&mut rows.attendance, device, before))
             }
+            Change::PayoutPreferred(account, preference) => {
+                let before = self.preferences.insert(account.clone(), preference);
+                Box::new(move |rows| restore(&mut rows.preferences, account, before))
+            }
+            Change::PayoutPrepared(draft) => {
+                let run = draft.sent.run;
+                if self.payouts.get(&run).is_some_and(|(_, sent)| *sent) {
+                    return Err("it is there already");
+                }
+                let before = self.payouts.insert(run, (*draft, false));
+                Box::new(move |rows| restore(&mut rows.payouts, run, before))
+            }
+            Change::PayoutApproved(run, envelope) => {
+                let draft = self.payouts.get_mut(&run).filter(|(_, sent)| !sent);
+                let (draft, _) = draft.ok_or("no payout run of this number waits to be sent")?;
+                let before = draft.approval.replace(envelope);
+                Box::new(move |rows| _ = rows.payouts.get_mut(&run).map(|(draft, _)| draft.approval = before))
+            }
             Change::Logged(event) => {
+                let run = match &event.logged {
+                    Logged::PayoutSent(sent) => Some(sent.run),
+                    _ => None,
+                };
                 self.log.push(*event)?;
-                Box::new(|rows| rows.log.pop())
+                let mark = move |rows: &mut Rows, sent| {
+                    let draft = run.and_then(|run| rows.payouts.get_mut(&run));
+                    _ = draft.map(|(_, was)| *was = sent);
+                };
+                mark(self, true);
+                Box::new(move |rows| {
+                    mark(rows, false);
+                    rows.log.pop();
+                })
             }
             Change::Carried(_) => return Err("it is what a store loads, not what is committed"),
         })

@@ -1,9 +1,11 @@
 //! The words that stand for closed enums in rows. They are stored: a word never changes its meaning.
 
+use caii_coordinator::PayoutPreference;
 use caii_ledger::LedgerAccount;
 use caii_model::{
     Account, AttemptFailureKind, Ending, Endpoint, FilePurpose, JobId, JobKind, Role, Verification, VoidReason,
 };
+use caii_payout::{Payee, SepaText};
 
 /// An enum whose variants are stored as words.
 pub(crate) trait Named: Copy + 'static {
@@ -164,6 +166,24 @@ pub(crate) fn ledger_account_from(kind: &str, name: &str) -> Option<LedgerAccoun
         ("verification", "") => Some(LedgerAccount::Verification),
         ("treasury", "") => Some(LedgerAccount::Treasury),
         ("payable", name) => Account::new(name).map(LedgerAccount::Payable),
+        _ => None,
+    }
+}
+
+/// What a word and the columns of a bank account stand for: the holder's name, the IBAN, the BIC.
+pub(crate) fn payout_preference_from(
+    name: &str,
+    payee: (Option<String>, Option<String>, Option<String>),
+) -> Option<PayoutPreference> {
+    match (name, payee) {
+        ("credits", (None, None, None)) => Some(PayoutPreference::Credits),
+        ("priority", (None, None, None)) => Some(PayoutPreference::Priority),
+        ("discount", (None, None, None)) => Some(PayoutPreference::Discount),
+        ("direct", (Some(name), Some(iban), bic)) => Some(PayoutPreference::Direct(Payee {
+            name: SepaText::new(&name, SepaText::NAME_MAX).ok()?,
+            iban: iban.parse().ok()?,
+            bic: bic.map(|bic| bic.parse()).transpose().ok()?,
+        })),
         _ => None,
     }
 }

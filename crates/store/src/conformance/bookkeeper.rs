@@ -5,11 +5,11 @@ use caii_audit::{
     AuditDrawn, AuditDrawnMore, AuditOutcome, AuditedItem, ClaimRef, DeviceConvicted, Event, Finding, Logged,
     PayoutSent, PoolOpened,
 };
-use caii_coordinator::Change;
+use caii_coordinator::{Change, PayoutDraft, PayoutPreference};
 use caii_ledger::events::{self, Forfeiture};
 use caii_ledger::{CreditLimit, Entry, GrantKey, Ledger, LedgerAccount, Outcome, PayoutRun};
 use caii_model::*;
-use caii_payout::{Currency, MinorUnits, Rate};
+use caii_payout::{Currency, MinorUnits, Payee, Rate, SepaText};
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 
@@ -25,6 +25,7 @@ pub(super) struct Bookkeeper {
     requests: BTreeMap<Account, u64>,
     runs: u64,
     unsettled: BTreeMap<Account, (PayoutRun, MicroCredits)>,
+    draft: Option<PayoutSent>,
     /// The last of the kinds that may not come again.
     last: BTreeMap<&'static str, Logged>,
 }
@@ -127,7 +128,8 @@ impl Bookkeeper {
             }
             Some(change(again))
         };
-        match random.below(6) {
+        match random.below(7) {
+            6 => Some(Change::PayoutApproved(PayoutRun(1_000_000), vec![1])),
             0 => Some(Change::Carried(Box::default())),
             1 => again("receipt"),
             2 => again("void"),
@@ -317,24 +319,55 @@ impl Bookkeeper {
         Some(logged)
     }
 
-    fn payout_sent(&mut self, random: &mut Random, at: Timestamp) -> Option<Logged> {
+    /// What is said of payouts beside the log.
+    pub(super) fn payout_changed(&mut self, random: &mut Random, at: Timestamp) -> Option<Change> {
         let account = account(random);
-        let payable = self.ledger.balance(&LedgerAccount::Payable(account.clone())).0 as u64;
-        if payable < RATE || self.unsettled.contains_key(&account) {
-            return None;
+        match (random.below(3), &self.draft) {
+            (0, _) => {
+                let payee = Payee {
+                    name: SepaText::new("Ann, of (Bonn)", SepaText::NAME_MAX).unwrap(),
+                    iban: "DE89370400440532013000".parse().unwrap(),
+                    bic: random.pick(&[None, Some("COBADEFFXXX".parse().unwrap())]),
+                };
+                let preference = random.pick(&[
+                    PayoutPreference::Credits,
+                    PayoutPreference::Direct(payee),
+                    PayoutPreference::Priority,
+                    PayoutPreference::Discount,
+                ]);
+                Some(Change::PayoutPreferred(account, preference))
+            }
+            (1, Some(sent)) => {
+                let envelope = (0..random.below(30)).map(|_| random.next() as u8).collect();
+                Some(Change::PayoutApproved(sent.run, envelope))
+            }
+            _ => {
+                let payable = self.ledger.balance(&LedgerAccount::Payable(account.clone())).0 as u64;
+                if payable < RATE || self.unsettled.contains_key(&account) {
+                    return None;
+                }
+                let (pain001, csv) = (random.bytes::<9>().to_vec(), random.bytes::<7>().to_vec());
+                let sent = PayoutSent {
+                    run: PayoutRun(self.runs + 1),
+                    currency: random.pick(&Currency::ALL),
+                    rate: Rate(NonZeroU64::new(RATE).unwrap()),
+                    pain001: Digest::of(&pain001),
+                    csv: Digest::of(&csv),
+                    payments: vec![(account, MinorUnits(payable / RATE))],
+                    at,
+                };
+                self.draft = Some(sent.clone());
+                Some(Change::PayoutPrepared(Box::new(PayoutDraft { sent, pain001, csv, approval: None })))
+            }
         }
-        self.runs += 1;
-        let (run, units) = (PayoutRun(self.runs), payable / RATE);
-        self.unsettled.insert(account.clone(), (run, MicroCredits((units * RATE) as i64)));
-        Some(Logged::PayoutSent(PayoutSent {
-            run,
-            currency: random.pick(&Currency::ALL),
-            rate: Rate(NonZeroU64::new(RATE).unwrap()),
-            pain001: Digest(random.bytes()),
-            csv: Digest(random.bytes()),
-            payments: vec![(account, MinorUnits(units))],
-            at,
-        }))
+    }
+
+    fn payout_sent(&mut self, random: &mut Random, at: Timestamp) -> Option<Logged> {
+        let sent = PayoutSent { at, ..self.draft.take_if(|_| random.below(2) == 0)? };
+        self.runs = sent.run.0;
+        let (account, units) = sent.payments[0].clone();
+        self.unsettled.insert(account, (sent.run, MicroCredits((units.0 * RATE) as i64)));
+        Some(Logged::PayoutSent(sent))
     }
 
     fn payout_settled(&mut self, random: &mut Random, at: Timestamp) -> Option<Logged> {

@@ -6,8 +6,8 @@ use crate::{
     StoreError,
 };
 use caii_audit::Event;
-use caii_coordinator::{Attempt, Change, JobRecord};
-use caii_ledger::{Entry, LedgerAccount, TransferId};
+use caii_coordinator::{Attempt, Change, JobRecord, PayoutDraft};
+use caii_ledger::{Entry, LedgerAccount, PayoutRun, TransferId};
 use caii_model::*;
 use std::collections::BTreeMap;
 
@@ -198,6 +198,10 @@ impl BookQueries for Broken {
 
     fn job_price(&mut self, job: JobId) -> Result<JobPrice, StoreError> {
         self.inner.job_price(job)
+    }
+
+    fn payout(&mut self, run: PayoutRun) -> Result<Option<PayoutDraft>, StoreError> {
+        self.inner.payout(run)
     }
 
     fn posted(&mut self, id: TransferId) -> Result<Option<(u64, Entry)>, StoreError> {

@@ -2,7 +2,8 @@
 
 use crate::JobQuery;
 use crate::memory::Log;
-use caii_coordinator::{Attempt, Catalog, Change, JobRecord};
+use caii_coordinator::{Attempt, Catalog, Change, JobRecord, PayoutDraft};
+use caii_ledger::PayoutRun;
 use caii_model::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -99,6 +100,21 @@ impl History {
             }
         }
         books
+    }
+
+    /// A payout run as it was made last.
+    pub(super) fn payout(&self, run: PayoutRun) -> Option<PayoutDraft> {
+        let mut found: Option<PayoutDraft> = None;
+        for change in &self.log {
+            match change {
+                Change::PayoutPrepared(draft) if draft.sent.run == run => found = Some(draft.as_ref().clone()),
+                Change::PayoutApproved(approved, envelope) if *approved == run => {
+                    found.as_mut().unwrap().approval = Some(envelope.clone());
+                }
+                _ => {}
+            }
+        }
+        found
     }
 
     /// Jobs of a workload, newest first.

@@ -9,7 +9,7 @@ pub(crate) mod script;
 
 use crate::{Epoch, JobQuery, ReceiptQuery, ReceiptsOf, Store, StoreError};
 use caii_coordinator::Catalog;
-use caii_ledger::Purpose;
+use caii_ledger::{PayoutRun, Purpose};
 use caii_model::{Account, DeviceId, Digest, JobId, Millis, Timestamp};
 pub(crate) use history::History;
 use script::{Random, Script};
@@ -188,6 +188,9 @@ impl Run {
                 let found = store.statement(&member, before, limit).map_err(text)?;
                 equal(&(&member, before), found, expected.statement(&member, before, limit))?;
             }
+        }
+        for run in (0..9).map(PayoutRun) {
+            equal(&run, store.payout(run).map_err(text)?, self.history.payout(run))?;
         }
         for job in jobs {
             equal(&job, store.job_price(job).map_err(text)?, expected.job_price(job))?;

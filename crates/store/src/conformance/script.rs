@@ -113,7 +113,7 @@ impl Script {
 
     fn change(&mut self) -> Change {
         loop {
-            let change = match self.random.below(51) {
+            let change = match self.random.below(53) {
                 0 => Some(self.key_created()),
                 1 => (self.keys > 0).then(|| Change::KeyRevoked(KeyId(1 + self.random.below(self.keys)), self.time())),
                 2 => Some(self.ticket_issued()),
@@ -130,6 +130,10 @@ impl Script {
                 13 => Some(self.device_convicted()),
                 14 => Some(self.audit_secret()),
                 50 => Some(self.attended()),
+                51 | 52 => {
+                    let at = self.time();
+                    self.books.payout_changed(&mut self.random, at)
+                }
                 30..50 => {
                     let at = self.time();
                     self.books.logged(&mut self.random, at)

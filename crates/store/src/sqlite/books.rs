@@ -6,7 +6,7 @@ use super::write::number;
 use crate::names::ledger_account_from;
 use crate::{JobPrice, LoggedReceipt, Paid, ReceiptQuery, ReceiptsOf, STATEMENT_LIMIT_MAX, StatementLine, Voided};
 use caii_audit::{ClaimRef, Event, Logged};
-use caii_coordinator::{Carried, DeviceAccount};
+use caii_coordinator::{Carried, DeviceAccount, PayoutDraft};
 use caii_ledger::{Entry, Ledger, LedgerAccount, PayoutRun, Purpose, TransferId};
 use caii_model::*;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -239,6 +239,17 @@ pub(super) fn posted(db: &Connection, id: TransferId) -> Result<Option<(u64, Ent
     let sql = "SELECT log.number, log.bytes FROM postings JOIN log ON log.number = postings.entry WHERE id = ?1";
     let found = all(db, sql, [id.0], |columns| Ok((columns.number()?, entry(decoded(columns)?)?)))?;
     Ok(found.into_iter().next())
+}
+
+/// Payout runs; `which` is a condition on the table and an order.
+pub(super) fn payouts(db: &Connection, which: &str) -> Result<Vec<PayoutDraft>, Fault> {
+    let sql = format!("SELECT details, pain001, csv, approval FROM payouts WHERE {which}");
+    all(db, &sql, [], |columns| {
+        let Logged::PayoutSent(sent) = decoded(columns)? else {
+            return Err(bad("details", "an entry of another kind than a payout run"));
+        };
+        Ok(PayoutDraft { sent, pain001: columns.next()?, csv: columns.next()?, approval: columns.next()? })
+    })
 }
 
 /// The number of a member's account; nothing if it never had anything.

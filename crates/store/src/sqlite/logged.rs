@@ -62,8 +62,11 @@ impl Entries {
             | Logged::AuditDrawn(_)
             | Logged::AuditDrawnMore(_)
             | Logged::AuditOutcome(_)
-            | Logged::DeviceConvicted(_)
-            | Logged::PayoutSent(_) => {}
+            | Logged::DeviceConvicted(_) => {}
+            Logged::PayoutSent(sent) => {
+                let sql = "UPDATE payouts SET sent = ?2 WHERE run = ?1";
+                run(db, sql, params![id(sent.run.0)?, id(entry)?])?;
+            }
         }
         run(
             db,

@@ -14,8 +14,8 @@ use crate::{
     BookQueries, Epoch, JobPrice, JobQuery, LoggedReceipt, ReceiptQuery, Snapshot, StatementLine, Store, StoreError,
 };
 use caii_audit::Event;
-use caii_coordinator::{Attempt, Change, JobRecord};
-use caii_ledger::{Entry, TransferId};
+use caii_coordinator::{Attempt, Change, JobRecord, PayoutDraft};
+use caii_ledger::{Entry, PayoutRun, TransferId};
 use caii_model::{Account, DeviceId, Digest, JobId, Receipt, Settled, TaskIndex, Timestamp};
 pub(crate) use fault::{Fault, is_full};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -150,6 +150,10 @@ impl BookQueries for SqliteStore {
 
     fn job_price(&mut self, job: JobId) -> Result<JobPrice, StoreError> {
         self.read("look a job's price up", |db| books::job_price(db, job))
+    }
+
+    fn payout(&mut self, run: PayoutRun) -> Result<Option<PayoutDraft>, StoreError> {
+        self.read("look a payout up", |db| Ok(books::payouts(db, &format!("run = {}", run.0 as i64))?.pop()))
     }
 
     fn posted(&mut self, id: TransferId) -> Result<Option<(u64, Entry)>, StoreError> {

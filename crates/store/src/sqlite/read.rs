@@ -3,7 +3,7 @@
 use super::books;
 use super::fault::{BadRow, Fault};
 use super::write::number;
-use crate::names::{Named, verification_from};
+use crate::names::{Named, payout_preference_from, verification_from};
 use crate::{JobQuery, Snapshot};
 use caii_coordinator::{Attempt, Change, JobEnd, JobRecord, NextIds, Totals};
 use caii_model::*;
@@ -74,6 +74,16 @@ fn catalog(db: &Connection, changes: &mut Vec<Change>) -> Result<(), Fault> {
         let (period, secret) = (columns.number()?, Secret(columns.next()?));
         Ok(Change::AuditSecret { period, secret, since: columns.time()? })
     })?);
+    let preferences = "SELECT account, preference, name, iban, bic FROM payout_preferences ORDER BY account";
+    changes.extend(all(db, preferences, [], |columns| {
+        let (account, preference) = (columns.account()?, columns.next::<String>()?);
+        let payee = (columns.next()?, columns.next()?, columns.next()?);
+        let preference = payout_preference_from(&preference, payee);
+        let preference = preference.ok_or_else(|| bad("preference", format!("what {account} cannot prefer")))?;
+        Ok(Change::PayoutPreferred(account, preference))
+    })?);
+    let drafts = books::payouts(db, "sent IS NULL ORDER BY run")?;
+    changes.extend(drafts.into_iter().map(|draft| Change::PayoutPrepared(Box::new(draft))));
     let attendance = "SELECT device, day, attended_ms FROM attendance ORDER BY device";
     changes.extend(all(db, attendance, [], |columns| {
         Ok(Change::Attended(DeviceId(columns.next()?), columns.next()?, Millis(columns.number()?)))

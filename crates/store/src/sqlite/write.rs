@@ -4,7 +4,8 @@ use super::fault::{Fault, contradiction};
 use super::logged::Entries;
 use crate::Epoch;
 use crate::names::{Named, ending_name, job_kind_name, verification_name, verification_number};
-use caii_coordinator::{Attempt, Change, JobEnd, NextIds, Totals};
+use caii_audit::Logged;
+use caii_coordinator::{Attempt, Change, JobEnd, NextIds, PayoutDraft, PayoutPreference, Totals};
 use caii_model::*;
 use caii_wire::rows;
 use rusqlite::{Connection, Params, params};
@@ -197,9 +198,46 @@ fn apply_one(db: &Connection, change: &Change, entries: &mut Entries) -> Result<
         Change::Attended(device, day, attended) => {
             run(db, "INSERT OR REPLACE INTO attendance VALUES (?1, ?2, ?3)", params![device.0, day, number(attended.0)])
         }
+        Change::PayoutPreferred(account, preference) => payout_preferred(db, account, preference),
+        Change::PayoutPrepared(draft) => payout_prepared(db, draft),
+        Change::PayoutApproved(payout, envelope) => run_one(
+            db,
+            "UPDATE payouts SET approval = ?2 WHERE run = ?1 AND sent IS NULL",
+            params![id(payout.0)?, envelope],
+            "no payout run of this number waits to be sent",
+        ),
         Change::Logged(event) => entries.append(db, event),
         Change::Carried(_) => Err(Refused::Because("it is what a store loads, not what is committed")),
     }
+}
+
+fn payout_preferred(db: &Connection, account: &Account, preference: &PayoutPreference) -> Result<(), Refused> {
+    let payee = match preference {
+        PayoutPreference::Direct(payee) => Some(payee),
+        PayoutPreference::Credits | PayoutPreference::Priority | PayoutPreference::Discount => None,
+    };
+    run(
+        db,
+        "INSERT OR REPLACE INTO payout_preferences VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![
+            account.as_str(),
+            preference.as_str(),
+            payee.map(|payee| payee.name.as_str()),
+            payee.map(|payee| payee.iban.as_str()),
+            payee.and_then(|payee| payee.bic.as_ref()).map(|bic| bic.as_str()),
+        ],
+    )
+}
+
+/// In place of the same run's files that were not sent.
+fn payout_prepared(db: &Connection, draft: &PayoutDraft) -> Result<(), Refused> {
+    let PayoutDraft { sent, pain001, csv, approval } = draft;
+    run(db, "DELETE FROM payouts WHERE run = ?1 AND sent IS NULL", [id(sent.run.0)?])?;
+    run(
+        db,
+        "INSERT INTO payouts VALUES (?1, ?2, ?3, ?4, ?5, NULL)",
+        params![id(sent.run.0)?, Logged::PayoutSent(sent.clone()).to_canonical(), pain001, csv, approval],
+    )
 }
 
 fn device_convicted(db: &Connection, conviction: &Conviction) -> Result<(), Refused> {

@@ -100,3 +100,23 @@ CREATE TABLE payouts_settled (
     run INTEGER NOT NULL,
     account TEXT NOT NULL
 ) STRICT;
+
+-- What members want to become of what they earn. `name` and what follows are the bank account of those who prefer `direct`.
+CREATE TABLE payout_preferences (
+    account TEXT PRIMARY KEY,
+    preference TEXT NOT NULL,
+    name TEXT,
+    iban TEXT,
+    bic TEXT
+) STRICT, WITHOUT ROWID;
+
+-- Payout runs with their files. `details` is the entry of the log that a run becomes; until then `sent` is absent, and the
+-- files may be made anew. `approval` is a DSSE envelope.
+CREATE TABLE payouts (
+    run INTEGER PRIMARY KEY,
+    details BLOB NOT NULL,
+    pain001 BLOB NOT NULL,
+    csv BLOB NOT NULL,
+    approval BLOB,
+    sent INTEGER
+) STRICT;
