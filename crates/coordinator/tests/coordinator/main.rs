@@ -6,6 +6,7 @@ mod failures;
 mod harness;
 mod jobs;
 mod money;
+mod payouts;
 mod registry;
 mod sharing;
 mod verify;
