@@ -62,6 +62,15 @@ enum Command {
     /// Programs and what stewards certified of them. Works on files; no pool is needed.
     #[command(subcommand)]
     Workload(commands::workload::Workload),
+    /// What work earns and costs.
+    #[command(subcommand)]
+    Tariff(commands::tariff::Tariff),
+    /// What becomes of earned credits, and payments by the bank.
+    #[command(subcommand)]
+    Payout(commands::payout::Payout),
+    /// The pool's books.
+    #[command(subcommand)]
+    Ledger(commands::ledger::Ledger),
     /// Make embedding requests from text, and compare embeddings.
     #[command(subcommand)]
     Embeddings(commands::embeddings::Embeddings),
@@ -110,6 +119,9 @@ async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Ticket(command) => commands::ticket::run(command, &cli.pool, format).await,
         Command::Charter(command) => commands::charter::run(command, format),
         Command::Workload(command) => commands::workload::run(command, &cli.pool, format).await,
+        Command::Tariff(command) => commands::tariff::run(command, &cli.pool, format).await,
+        Command::Payout(command) => commands::payout::run(command, &cli.pool, format).await,
+        Command::Ledger(command) => commands::ledger::run(command, &cli.pool, format).await,
         Command::Embeddings(command) => commands::embeddings::run(command, format),
         Command::Audit(args) => commands::audit::run(*args, &cli.pool, format).await,
         Command::Witness(command) => commands::witness::run(command, &cli.pool, format).await,
