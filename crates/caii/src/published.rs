@@ -83,7 +83,10 @@ impl Files for Source {
                 std::fs::read(&at).map_err(|error| unreadable(error.to_string()))
             }
             Self::Url { http, prefix, runtime } => runtime.block_on(async {
-                let failed = |error: reqwest::Error| unreadable(crate::error::chain(&error));
+                let failed = |error: reqwest::Error| match caii_node::pinned::foreign_certificate(&error) {
+                    Some(foreign) => unreadable(foreign.to_string()),
+                    None => unreadable(crate::error::chain(&error)),
+                };
                 let mut response = http.get(format!("{prefix}/{path}")).send().await.map_err(failed)?;
                 match response.status() {
                     StatusCode::OK => {}
