@@ -137,8 +137,7 @@ pub(crate) async fn run(command: Payout, pool: &PoolArgs, format: Format) -> Res
             recount(&view, &read)?;
             let mut envelope = Envelope::unsigned(PAYLOAD_TYPE, view.statement.clone().into_bytes());
             let key = read_key(&key_file, &passphrase)?;
-            let signature =
-                key.sign(&envelope.signed_bytes()).map_err(caii_governance::GovernanceError::from)?;
+            let signature = key.sign(&envelope.signed_bytes()).map_err(caii_governance::GovernanceError::from)?;
             envelope.add(key.public().id(), signature);
             let path = format!("/caii/v1/payouts/{run}/approve");
             let view: PayoutView = client.post_bytes(&path, envelope.to_json()).await?;
@@ -192,7 +191,8 @@ async fn files(client: &Client, view: &PayoutView) -> Result<Vec<(&'static str, 
 
 /// Reads the bank's file as the bank would: as many payments and as much money as the run says.
 fn recount(view: &PayoutView, files: &[(&str, Vec<u8>)]) -> Result<(), CliError> {
-    let Some((name, bytes)) = files.iter().find(|(name, _)| Path::new(name).extension().is_some_and(|e| e == "xml")) else {
+    let Some((name, bytes)) = files.iter().find(|(name, _)| Path::new(name).extension().is_some_and(|e| e == "xml"))
+    else {
         return Ok(());
     };
     let read = pain001::read(bytes).map_err(|error| CliError::CannotRead(format!("{name}: {error}")))?;

@@ -57,15 +57,14 @@ pub(crate) async fn run(command: Tariff, pool: &PoolArgs, format: Format) -> Res
         Tariff::Show { all } => {
             let mut tariffs: List<TariffView> = client.get("/caii/v1/tariffs").await?;
             tariffs.data.retain(|tariff| all || tariff.state != "past");
-            output::print(format, &tariffs, |tariffs| {
-                tariffs.data.iter().map(tell).collect::<Vec<_>>().join("\n\n")
-            });
+            output::print(format, &tariffs, |tariffs| tariffs.data.iter().map(tell).collect::<Vec<_>>().join("\n\n"));
         }
         Tariff::Propose { terms, from, now } => {
             let mut tariff = chosen(&client, &terms).await?;
             if let Some(from) = from {
                 let at = caii_trust::parse_time(&from);
-                let at = at.ok_or_else(|| CliError::Usage(format!("--from {from}: give a time as 2026-12-01T00:00:00Z")))?;
+                let at =
+                    at.ok_or_else(|| CliError::Usage(format!("--from {from}: give a time as 2026-12-01T00:00:00Z")))?;
                 tariff["effectiveFromMs"] = at.0.into();
             }
             let published: TariffView = client.post("/caii/v1/tariffs", &TariffPropose { tariff, now }).await?;
@@ -194,7 +193,8 @@ mod tests {
         let mut tariff = json!({"number": 1, "compute": {"microCreditsPerGigaFuel": 5}, "price": {"poolFeePpm": 0}});
         set(&mut tariff, "compute.microCreditsPerGigaFuel=7").unwrap();
         assert_eq!(tariff["compute"]["microCreditsPerGigaFuel"], json!(7));
-        for wrong in ["compute=1", "compute.rate=1", "compute.microCreditsPerGigaFuel", "price.poolFeePpm=-1", "x=1.5"] {
+        for wrong in ["compute=1", "compute.rate=1", "compute.microCreditsPerGigaFuel", "price.poolFeePpm=-1", "x=1.5"]
+        {
             let error = set(&mut tariff, wrong).unwrap_err().to_string();
             assert!(error.contains(wrong), "{error}");
         }
