@@ -63,6 +63,7 @@ pub(super) async fn create(State(pool): App, caller: Caller, body: Body) -> Resu
         input: None,
         records_per_task: None,
         verification: Verification::Off,
+        max_price: None,
         deadline: now() + Millis(pool.config.sync_wait_seconds * 1_000),
     };
     pool.must_be_certified(spec.workload).await?;

@@ -553,6 +553,12 @@ mod tests {
         fn settled(&mut self, job: JobId) -> Result<Vec<(TaskIndex, Settled)>, StoreError> {
             self.store.settled(job)
         }
+        fn logged(&mut self, from: u64, limit: usize) -> Result<Vec<caii_audit::Event>, StoreError> {
+            self.store.logged(from, limit)
+        }
+        fn books(&mut self) -> &mut dyn caii_store::BookQueries {
+            self.store.books()
+        }
     }
 
     const METER: MeterId = MeterId(Digest([9; 32]));
@@ -648,6 +654,7 @@ mod tests {
             input: Some(file.id),
             records_per_task: None,
             verification: Verification::Off,
+            max_price: None,
             deadline: now() + Millis(3_600_000),
         };
         let Ok(Reply::Job(job)) = running.handle.ask(Input::JobSubmit(spec)).await else { panic!("no job") };
