@@ -11,6 +11,7 @@
 mod audit;
 mod claims;
 mod draws;
+mod edge;
 mod files;
 mod logged;
 mod money;
@@ -20,6 +21,7 @@ mod report;
 mod walk;
 
 pub use audit::{Asked, CannotAudit, Options, audit};
+pub use edge::partial_files;
 pub use files::{
     CHECKPOINT, FileError, Files, MemoryFiles, POOL, POOL_SIZE_MAX, PoolFile, PoolFileError, Tiles, payout_paths,
     tariff_path,

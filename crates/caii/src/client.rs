@@ -9,7 +9,6 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
@@ -34,25 +33,25 @@ pub(crate) struct PoolArgs {
 /// A pool is waited for so long before it says anything.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A client for servers whose certificates this machine trusts, and for plain HTTP.
-pub(crate) fn trusting() -> reqwest::ClientBuilder {
-    let mut roots = rustls::RootCertStore::empty();
-    // Certificates that cannot be read are not trusted; a server that needs one of them is then refused by name.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("ring has the cipher suites of TLS 1.2 and 1.3")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    reqwest::Client::builder().tls_backend_preconfigured(tls).http1_only()
-}
-
 /// A pool that can be asked.
 pub(crate) struct Client {
     http: reqwest::Client,
     url: String,
     key: String,
+}
+
+/// The pool that `caii pool up` made on this machine.
+pub(crate) fn local_pool(args: &PoolArgs) -> Result<caii_node::pool::ClientFile, CliError> {
+    let dir = args.pool_dir.clone().unwrap_or_else(|| crate::commands::default_dir("pool"));
+    let path = dir.join("client.toml");
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(CliError::NoPool { looked: path });
+        }
+        Err(error) => return Err(CliError::file("read", &path, error)),
+    };
+    toml::from_str(&text).map_err(|error| CliError::Usage(format!("{} is damaged: {error}", path.display())))
 }
 
 /// OpenAI's shape of an error.
@@ -75,17 +74,7 @@ impl Client {
                 return Err(CliError::Usage("--pool needs an API key too: give --key or set CAII_KEY".into()));
             }
             (None, key) => {
-                let dir = args.pool_dir.clone().unwrap_or_else(|| crate::commands::default_dir("pool"));
-                let path = dir.join("client.toml");
-                let text = match std::fs::read_to_string(&path) {
-                    Ok(text) => text,
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                        return Err(CliError::NoPool { looked: path });
-                    }
-                    Err(error) => return Err(CliError::file("read", &path, error)),
-                };
-                let file: caii_node::pool::ClientFile = toml::from_str(&text)
-                    .map_err(|error| CliError::Usage(format!("{} is damaged: {error}", path.display())))?;
+                let file = local_pool(args)?;
                 (file.url, key.clone().unwrap_or(file.key), Some(file.fingerprint))
             }
         };
@@ -93,7 +82,7 @@ impl Client {
         let fingerprint = fingerprint.map_err(|error| CliError::Usage(format!("--fingerprint: {error}")))?;
         let http = match fingerprint {
             Some(fingerprint) if url.starts_with("https://") => caii_node::pinned::client(fingerprint),
-            _ => trusting(),
+            _ => caii_node::pinned::trusting(),
         };
         let http = http.read_timeout(ANSWER_TIMEOUT).build();
         let http = http.map_err(|source| CliError::Unreachable { url: url.clone(), source })?;
@@ -102,6 +91,12 @@ impl Client {
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
         self.json(self.request(Method::GET, path)).await
+    }
+
+    /// A file's bytes.
+    pub(crate) async fn get_bytes(&self, path: &str) -> Result<Vec<u8>, CliError> {
+        let response = self.send(self.request(Method::GET, path)).await?;
+        Ok(response.bytes().await.map_err(|error| self.unreachable(error))?.to_vec())
     }
 
     pub(crate) async fn post<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, CliError> {

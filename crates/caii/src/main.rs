@@ -62,10 +62,19 @@ enum Command {
     /// Programs and what stewards certified of them. Works on files; no pool is needed.
     #[command(subcommand)]
     Workload(commands::workload::Workload),
+    /// What work earns and costs.
+    #[command(subcommand)]
+    Tariff(commands::tariff::Tariff),
+    /// What becomes of earned credits, and payments by the bank.
+    #[command(subcommand)]
+    Payout(commands::payout::Payout),
+    /// The pool's books.
+    #[command(subcommand)]
+    Ledger(commands::ledger::Ledger),
     /// Make embedding requests from text, and compare embeddings.
     #[command(subcommand)]
     Embeddings(commands::embeddings::Embeddings),
-    /// Check everything that a pool published: 0 nothing is wrong, 1 something is, 2 it cannot be read. No pool is needed.
+    /// Check everything that a pool published: 0 nothing is wrong, 1 something is, 2 it cannot be read. No key is needed.
     Audit(Box<commands::audit::Audit>),
     /// Cosign a log's checkpoints as an independent party. No pool is needed.
     #[command(subcommand)]
@@ -110,9 +119,12 @@ async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Ticket(command) => commands::ticket::run(command, &cli.pool, format).await,
         Command::Charter(command) => commands::charter::run(command, format),
         Command::Workload(command) => commands::workload::run(command, &cli.pool, format).await,
+        Command::Tariff(command) => commands::tariff::run(command, &cli.pool, format).await,
+        Command::Payout(command) => commands::payout::run(command, &cli.pool, format).await,
+        Command::Ledger(command) => commands::ledger::run(command, &cli.pool, format).await,
         Command::Embeddings(command) => commands::embeddings::run(command, format),
-        Command::Audit(args) => commands::audit::run(*args, format).await,
-        Command::Witness(command) => commands::witness::run(command, format).await,
+        Command::Audit(args) => commands::audit::run(*args, &cli.pool, format).await,
+        Command::Witness(command) => commands::witness::run(command, &cli.pool, format).await,
         Command::Runner => unreachable!("handled before the runtime starts"),
     }
 }

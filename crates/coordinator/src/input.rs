@@ -120,7 +120,8 @@ pub enum Input {
     },
     /// What the pool is. The shell says so at every start, before anything else; the log is opened by it once.
     Open(Box<crate::Opening>),
-    /// The shell holds an envelope by which a workload is certified; it says so before anything of it runs.
+    /// The shell holds an envelope by which a workload is certified; it says so, and waits for the answer, before anything
+    /// of it runs.
     WorkloadCertified {
         /// Which.
         workload: Digest,

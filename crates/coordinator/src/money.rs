@@ -144,6 +144,7 @@ impl Draft<'_> {
             let logged = Logged::WorkloadCertified { workload, charter, envelope: digest, at: self.now() };
             self.record(Change::Logged(Box::new(Event { logged, attachment: envelope })));
         }
+        self.reply(Ok(Reply::Done));
     }
 
     /// Publishes a tariff that holds from its own date.

@@ -2,6 +2,7 @@
 //!
 //! - [`agent`] runs a contributor's device: its conversation, its files, its runners.
 //! - [`pool`] runs a coordinator: its thread, its store, and all that it serves.
+//! - [`witness`] cosigns the checkpoints of a log.
 //! - [`views`] is the JSON of CAII's own API, shared by server and command line.
 
 pub mod agent;
@@ -11,3 +12,4 @@ mod items;
 pub mod pinned;
 pub mod pool;
 pub mod views;
+pub mod witness;

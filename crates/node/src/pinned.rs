@@ -1,4 +1,5 @@
-//! HTTPS to a pool whose certificate's fingerprint is known: no authority, no name and no date is asked.
+//! HTTPS to a pool whose certificate's fingerprint is known: no authority, no name and no date is asked. Beside it, HTTPS as
+//! everybody has it, for whoever is not a pool.
 //!
 //! The join ticket and the pool's `client.toml` carry the SHA-256 of the certificate. A server that shows any other one,
 //! or cannot sign with its key, is refused. Dates are not looked at, so a machine whose clock is wrong can still talk.
@@ -39,6 +40,19 @@ pub fn client(certificate: Digest) -> reqwest::ClientBuilder {
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
+}
+
+/// A client for servers whose certificates this machine trusts, and for plain HTTP.
+pub fn trusting() -> reqwest::ClientBuilder {
+    let mut roots = rustls::RootCertStore::empty();
+    // Certificates that cannot be read are not trusted; a server that needs one of them is then refused by name.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring has the cipher suites of TLS 1.2 and 1.3")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    reqwest::Client::builder().tls_backend_preconfigured(tls).http1_only()
 }
 
 /// Whether this is why a request failed: trying again is pointless then.

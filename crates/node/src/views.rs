@@ -69,6 +69,40 @@ pub struct PoolView {
     pub slots_present: u64,
     /// Open jobs, everybody's.
     pub jobs_open: u64,
+    /// The log.
+    pub log: LogView,
+}
+
+/// The pool's log, and what is published of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LogView {
+    /// The key that signs its checkpoints, as policies and witnesses name it.
+    pub key: String,
+    /// What was logged.
+    pub entries: u64,
+    /// How much of it everybody can read.
+    pub published: u64,
+    /// When the first entry was logged that is not published.
+    pub oldest_unpublished_ms: Option<u64>,
+    /// Why nothing is published at the moment.
+    pub trouble: Option<String>,
+    /// Who is asked to cosign.
+    pub witnesses: Vec<WitnessView>,
+}
+
+/// A witness of the log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WitnessView {
+    /// The name of its key.
+    pub name: String,
+    /// Where it is asked.
+    pub url: String,
+    /// How many entries it cosigned last.
+    pub cosigned: Option<u64>,
+    /// When, by its own clock.
+    pub cosigned_ms: Option<u64>,
+    /// Why it did not when it was asked last.
+    pub trouble: Option<String>,
 }
 
 /// An API key without its secret.

@@ -39,7 +39,8 @@ pub use policy::{
     PolicyWitness, Quorum,
 };
 pub use proof::{
-    PROOF_LEN_MAX, ProofError, entry_hash, prove_consistency, prove_inclusion, verify_consistency, verify_inclusion,
+    PROOF_LEN_MAX, ProofError, earlier_tree, entry_hash, prove_consistency, prove_inclusion, verify_consistency,
+    verify_inclusion,
 };
 pub use reader::{MemoryTiles, TileError, TileMissing, TileReader, read_entries};
 pub use request::{AddCheckpoint, REQUEST_SIZE_MAX, RequestError, parse_cosignatures, parse_known_size};

@@ -168,6 +168,20 @@ pub fn prove_consistency<R: TileReader + ?Sized>(
     if verify_consistency(old, new, &proof) { Ok(proof) } else { Err(ProofError::OtherTree) }
 }
 
+/// The tree of the first `size` entries, from the files of one with `of` entries: what whoever knows a size alone means.
+///
+/// # Errors
+/// If there are fewer entries, or a file is missing or damaged.
+pub fn earlier_tree<R: TileReader + ?Sized>(size: u64, of: u64, reader: &R) -> Result<Tree, ProofError<R::Error>> {
+    if size > of || of > TREE_SIZE_MAX {
+        return Err(ProofError::Sizes { old: size, new: of });
+    }
+    if size == 0 {
+        return Ok(Tree::empty());
+    }
+    Ok(Tree { size, root: Hashes::new(reader, of).range(0, size)? })
+}
+
 /// The largest power of two below `count`, which is at least 2.
 fn split(count: u64) -> u64 {
     count.next_power_of_two() / 2

@@ -6,8 +6,8 @@ mod support;
 
 use caii_model::Digest;
 use caii_tlog::{
-    MemoryTiles, ProofError, Tile, TileKind, TileReader, Tree, prove_consistency, prove_inclusion, verify_consistency,
-    verify_inclusion,
+    MemoryTiles, ProofError, Tile, TileKind, TileReader, Tree, earlier_tree, prove_consistency, prove_inclusion,
+    verify_consistency, verify_inclusion,
 };
 use caii_trust::merkle;
 use ct_merkle::ConsistencyProof;
@@ -98,6 +98,11 @@ fn small_trees_agree_with_another_implementation_throughout() {
             let expected = oracle.prove_consistency((size - old) as usize);
             assert_eq!(bytes(&proof), expected.as_bytes(), "{old} to {size}");
         }
+        for old in 0..=size {
+            assert_eq!(earlier_tree(old, size, &stored.files), Ok(trees[old as usize]), "{old} of {size}");
+        }
+        let more = earlier_tree(size + 1, size, &stored.files);
+        assert_eq!(more, Err(ProofError::Sizes { old: size + 1, new: size }));
     }
 }
 
@@ -114,6 +119,7 @@ fn large_trees_agree_with_another_implementation() {
     }
     for old in [1, 2, 3, 255, 256, 257, 32_768, 65_535, 65_536, 65_537, 65_792, 65_999, size] {
         let old = Stored::of(old).tree();
+        assert_eq!(earlier_tree(old.size, size, &stored.files), Ok(old));
         let proof = prove_consistency(&old, &stored.tree(), &stored.files).unwrap();
         assert_eq!(bytes(&proof), oracle.prove_consistency((size - old.size) as usize).as_bytes());
         let theirs = ConsistencyProof::<Sha256>::try_from_bytes(bytes(&proof)).unwrap();

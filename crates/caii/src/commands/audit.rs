@@ -1,9 +1,10 @@
 //! `caii audit`: checks everything that a pool published, from public files alone.
 
+use crate::client::PoolArgs;
 use crate::error::CliError;
 use crate::output::{self, Format};
-use crate::published::Source;
-use caii_audit::{Asked, Check, Options, Outcome, Report, Wrong, audit};
+use crate::published::{Snapshot, Source};
+use caii_audit::{Asked, CannotAudit, Check, Options, Outcome, Report, Wrong, audit};
 use caii_model::{DeviceId, Digest};
 use caii_tlog::Policy;
 use caii_trust::Charter;
@@ -14,9 +15,10 @@ use std::process::ExitCode;
 
 #[derive(Debug, Args)]
 pub(crate) struct Audit {
-    /// The directory or the URL with the published files.
+    /// The directory or the URL with the published files; a pool has them under `/published`. Default: those of the pool
+    /// that --pool names, or of the one on this machine.
     #[arg(value_name = "DIR-or-URL")]
-    place: String,
+    place: Option<String>,
     /// The checkpoint that you saw last: the log must continue it.
     #[arg(long, value_name = "FILE")]
     last: Option<PathBuf>,
@@ -41,7 +43,7 @@ pub(crate) struct Audit {
     strict: bool,
 }
 
-pub(crate) async fn run(args: Audit, format: Format) -> Result<ExitCode, CliError> {
+pub(crate) async fn run(args: Audit, pool: &PoolArgs, format: Format) -> Result<ExitCode, CliError> {
     let policy = args.policy.as_deref().map(read).transpose()?;
     let policy = policy.map(|bytes| Policy::parse(&bytes)).transpose();
     let policy = policy.map_err(|error| CliError::CannotRead(format!("the policy: {error}")))?;
@@ -56,12 +58,13 @@ pub(crate) async fn run(args: Audit, format: Format) -> Result<ExitCode, CliErro
         }
         (None, _) => None,
     };
-    let source = Source::new(&args.place)?;
+    let source = Source::new(args.place.as_deref(), pool)?;
     let device = args.device.map(|device| Asked { device, claims: args.claims });
     let strict = args.strict;
     let audited = tokio::task::spawn_blocking(move || {
         let (policy, charter, last) = (policy.as_ref(), charter.as_ref(), last.as_deref());
-        audit(&source, &Options { policy, last, charter, device, strict })
+        let snapshot = Snapshot::take(source, policy).map_err(CannotAudit::File)?;
+        audit(&snapshot, &Options { policy, last, charter, device, strict })
     });
     let audited = audited.await.map_err(|error| CliError::CannotRead(error.to_string()))?;
     let report = audited.map_err(|error| CliError::CannotRead(error.to_string()))?;

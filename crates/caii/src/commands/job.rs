@@ -174,6 +174,7 @@ async fn submit_program(client: &Client, submit: Submit, format: Format) -> Resu
     };
     let input_file_id = client.upload(&submit.input, "user_data").await?;
     let ask = JobCreate {
+        max_price: None,
         name: if submit.name.is_empty() { stem } else { submit.name },
         workload: workload.digest,
         input_file_id,

@@ -1,7 +1,7 @@
 //! `caii model`: models that batches and OpenAI clients may name.
 
 use super::job::store;
-use crate::client::{Client, PoolArgs, trusting};
+use crate::client::{Client, PoolArgs};
 use crate::error::CliError;
 use crate::output::{self, Format, ago, table};
 use caii_model::{Bytes, Digest};
@@ -145,7 +145,7 @@ async fn prepare(request: Request, dir: PathBuf) -> Result<Prepared, CliError> {
 
 /// Writes a download's bytes from this one on.
 async fn download(url: &str, from: u64, out: &mut dyn Write) -> Result<(), FetchFailure> {
-    let request = trusting().build()?.get(url).header("range", format!("bytes={from}-"));
+    let request = caii_node::pinned::trusting().build()?.get(url).header("range", format!("bytes={from}-"));
     let response = request.send().await?.error_for_status()?;
     // A server that knows no ranges sends everything again.
     let mut skip = if response.status() == StatusCode::PARTIAL_CONTENT { 0 } else { from };

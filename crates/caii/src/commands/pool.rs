@@ -2,9 +2,9 @@
 
 use crate::client::{Client, PoolArgs};
 use crate::error::CliError;
-use crate::output::{self, Format, ago};
+use crate::output::{self, Format, ago, thousands};
 use caii_node::pool::{Pool as Running, PoolAddresses, PoolConfig, PoolError, PoolOptions};
-use caii_node::views::PoolView;
+use caii_node::views::{LogView, PoolView, WitnessView};
 use clap::{Args, Subcommand};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -48,19 +48,43 @@ pub(crate) async fn run(command: Pool, pool: &PoolArgs, format: Format) -> Resul
             let view: PoolView = Client::new(pool)?.get("/caii/v1/pool").await?;
             output::print(format, &view, |view| {
                 format!(
-                    "pool     {} (caii {})\nstarted  {}\ndevices  {} connected of {} enrolled, {} slots\njobs     {} open",
+                    "pool     {} (caii {})\nstarted  {}\ndevices  {} connected of {} enrolled, {} slots\njobs     {} open\n\
+                     log      {}",
                     view.id,
                     view.version,
                     ago(view.started_ms),
                     view.devices_present,
                     view.devices,
                     view.slots_present,
-                    view.jobs_open
+                    view.jobs_open,
+                    told(&view.log)
                 )
             });
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// The log and its witnesses, a line each.
+fn told(log: &LogView) -> String {
+    let mut text = format!("{} entries, {} published", thousands(log.entries), thousands(log.published));
+    if let Some(oldest) = log.oldest_unpublished_ms {
+        text.push_str(&format!("; the oldest of the others was logged {}", ago(oldest)));
+    }
+    if let Some(trouble) = &log.trouble {
+        text.push_str(&format!("\n         not published: {trouble}"));
+    }
+    for WitnessView { name, cosigned, cosigned_ms, trouble, .. } in &log.witnesses {
+        let cosigned = match (cosigned, cosigned_ms) {
+            (Some(size), Some(at)) => format!("cosigned {} entries {}", thousands(*size), ago(*at)),
+            _ => "has cosigned nothing yet".to_owned(),
+        };
+        text.push_str(&format!("\nwitness  {name} {cosigned}"));
+        if let Some(trouble) = trouble {
+            text.push_str(&format!("; now {trouble}"));
+        }
+    }
+    text
 }
 
 async fn serve(up: Up, pool: &PoolArgs, format: Format) -> Result<ExitCode, CliError> {

@@ -1,21 +1,27 @@
 //! `caii witness`: cosigns a log's checkpoints as an independent party.
 
 use super::duration;
-use crate::client::trusting;
+use crate::client::PoolArgs;
 use crate::error::CliError;
 use crate::output::{self, Format, now_ms};
-use crate::published::Source;
-use caii_audit::{CHECKPOINT, Files, Tiles};
+use crate::published::{Snapshot, Source};
+use caii_audit::{CHECKPOINT, Files as _, Tiles};
 use caii_model::{Millis, Timestamp};
-use caii_tlog::{AddCheckpoint, Checkpoint, Cosigner, KeyName, Note, Origin, VerifierKey, Witness, prove_consistency};
+use caii_node::pinned::trusting;
+use caii_node::witness::{StoredWitness, write_durably};
+use caii_tlog::{AddCheckpoint, Checkpoint, Cosigner, KeyName, Note, Origin, VerifierKey, prove_consistency};
 use caii_trust::SigningKey;
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use zeroize::{Zeroize as _, Zeroizing};
 
 const FORMAT: &str = "caii-witness/1";
@@ -24,7 +30,8 @@ const FORMAT: &str = "caii-witness/1";
 pub(crate) enum WitnessCommand {
     /// Make a witness's key, and say which log it watches.
     Init(Init),
-    /// Fetch a log's checkpoint again and again, and cosign each that continues the one before.
+    /// Cosign each checkpoint that continues the one before: as the log asks for it (--listen), or fetching it again and
+    /// again.
     Run(Run),
 }
 
@@ -44,13 +51,16 @@ pub(crate) struct Init {
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// The directory or the URL with the log's files.
-    #[arg(value_name = "DIR-or-URL")]
-    place: String,
+    /// The directory or the URL with the log's files; not needed with --listen.
+    #[arg(value_name = "DIR-or-URL", required_unless_present = "listen")]
+    place: Option<String>,
     /// The witness's key.
     #[arg(long, value_name = "FILE")]
     key: String,
-    /// How often.
+    /// Where the log asks, by plain HTTP: a pool's `witnesses` names this address, or that of a server with TLS before it.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// How often the log is looked at.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     every: Millis,
     /// Where cosignatures are posted, one request each.
@@ -60,7 +70,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Look once and end.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "listen")]
     once: bool,
 }
 
@@ -79,10 +89,10 @@ impl Drop for KeyJson {
     }
 }
 
-pub(crate) async fn run(command: WitnessCommand, format: Format) -> Result<ExitCode, CliError> {
+pub(crate) async fn run(command: WitnessCommand, pool: &PoolArgs, format: Format) -> Result<ExitCode, CliError> {
     match command {
         WitnessCommand::Init(init) => make(&init, format),
-        WitnessCommand::Run(run) => watch(run).await,
+        WitnessCommand::Run(run) => work(run, pool).await,
     }
 }
 
@@ -115,14 +125,8 @@ fn make(init: &Init, format: Format) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A witness as its files have it.
-struct Ready {
-    witness: Witness,
-    origin: Origin,
-    state: PathBuf,
-}
-
-fn take_up(key: &str) -> Result<Ready, CliError> {
+/// The witness of a key's file, with what it cosigned last.
+fn take_up(key: &str) -> Result<StoredWitness, CliError> {
     let path = Path::new(key);
     let damaged = |why: &str| CliError::Usage(format!("{} is no witness's key: {why}", path.display()));
     let text = Zeroizing::new(std::fs::read(path).map_err(|error| CliError::file("read", path, error))?);
@@ -139,23 +143,58 @@ fn take_up(key: &str) -> Result<Ready, CliError> {
     let keys = keys.map_err(|error: caii_tlog::VerifierKeyError| damaged(&error.to_string()))?;
     let first = keys.first().ok_or_else(|| damaged("it names no log"))?;
     let origin: Origin = first.name().as_str().parse().map_err(|error| damaged(&format!("{error}")))?;
-    let state = PathBuf::from(format!("{key}.state"));
-    let stored = match std::fs::read(&state) {
-        Ok(stored) => Some(stored),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => return Err(CliError::file("read", &state, error)),
-    };
-    let mut witness = Witness::new(Cosigner::new(name, SigningKey::from_seed(*seed)));
-    witness.know(origin.clone(), keys, stored.as_deref()).map_err(usage)?;
-    Ok(Ready { witness, origin, state })
+    let cosigner = Cosigner::new(name, SigningKey::from_seed(*seed));
+    let state = format!("{key}.state").into();
+    StoredWitness::open(cosigner, origin, keys, state).map_err(|error| CliError::Usage(crate::error::chain(&error)))
 }
 
-async fn watch(run: Run) -> Result<ExitCode, CliError> {
+async fn work(run: Run, pool: &PoolArgs) -> Result<ExitCode, CliError> {
+    super::log("warn,caii_node=info");
+    let witness = Arc::new(take_up(&run.key)?);
+    let stop = watch::Sender::new(false);
+    let server = match run.listen {
+        Some(address) => {
+            let bound = TcpListener::bind(address).await;
+            let listener = bound.map_err(|error| CliError::Usage(format!("cannot listen on {address}: {error}")))?;
+            let address = listener.local_addr().map_err(usage)?;
+            eprintln!("a witness for {} listens on http://{address}", witness.origin());
+            Some(tokio::spawn(caii_node::witness::serve(listener, witness.clone(), stop.subscribe())))
+        }
+        None => None,
+    };
+    let ended = match &run.place {
+        Some(place) => watch_log(&run, place, pool, &witness).await,
+        None => ended().await.map(|()| ExitCode::SUCCESS),
+    };
+    stop.send_replace(true);
+    if let Some(server) = server {
+        server.await.map_err(usage)?;
+    }
+    ended
+}
+
+/// Resolves when it is time to end.
+async fn ended() -> Result<(), CliError> {
+    let signals = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+    let mut terminate = signals.map_err(usage)?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(usage),
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+async fn watch_log(
+    run: &Run,
+    place: &str,
+    pool: &PoolArgs,
+    witness: &Arc<StoredWitness>,
+) -> Result<ExitCode, CliError> {
+    let source = Source::new(Some(place), pool)?;
     // Made and not delivered: sent again with the next look, unless a newer one takes its place.
     let mut waiting: Option<String> = None;
     loop {
-        let (source, key) = (Source::new(&run.place)?, run.key.clone());
-        let looked = tokio::task::spawn_blocking(move || look(&source, &key)).await;
+        let (source, witness) = (source.clone(), witness.clone());
+        let looked = tokio::task::spawn_blocking(move || look(source, &witness)).await;
         let looked = looked.map_err(|error| CliError::CannotRead(error.to_string())).flatten();
         let done = match looked {
             Ok(cosigned) => {
@@ -164,11 +203,10 @@ async fn watch(run: Run) -> Result<ExitCode, CliError> {
                     waiting = Some(line);
                 }
                 match &waiting {
-                    Some(line) => deliver(&run, line).await.map(|()| waiting = None),
+                    Some(line) => deliver(run, line).await.map(|()| waiting = None),
                     None => Ok(()),
                 }
             }
-            // What a log shows may be wrong for a moment: its files and its checkpoint are fetched one after another.
             Err(error) => Err(error),
         };
         match done {
@@ -181,48 +219,34 @@ async fn watch(run: Run) -> Result<ExitCode, CliError> {
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(run.every.0)) => {}
-            _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
+            ended = ended() => return ended.map(|()| ExitCode::SUCCESS),
         }
     }
 }
 
 /// Cosigns the checkpoint, if it is a new one; the state is durable when this returns.
-fn look(source: &Source, key: &str) -> Result<Option<(u64, String)>, CliError> {
+fn look(source: Source, witness: &StoredWitness) -> Result<Option<(u64, String)>, CliError> {
     let cannot = |error: &dyn std::error::Error| CliError::CannotRead(crate::error::chain(error));
-    let Ready { mut witness, origin, state } = take_up(key)?;
-    let bytes = source.read(CHECKPOINT).map_err(|error| cannot(&error))?;
+    let files = Snapshot::take(source, None).map_err(|error| cannot(&error))?;
+    let bytes = files.read(CHECKPOINT).map_err(|error| cannot(&error))?;
     let note = Note::parse(&bytes).map_err(|error| cannot(&error))?;
     let checkpoint = Checkpoint::parse(note.text()).map_err(|error| cannot(&error))?;
-    let known = witness.logs().find(|(known, _)| **known == origin).map(|(_, log)| log.tree());
-    let old = known.unwrap_or(caii_tlog::Tree::empty());
-    if old == checkpoint.tree && old.size > 0 {
+    let old = witness.tree().map_err(|error| cannot(&error))?;
+    if checkpoint.origin == *witness.origin() && old == checkpoint.tree && old.size > 0 {
         return Ok(None);
     }
     let proof = if old.size < checkpoint.tree.size {
-        prove_consistency(&old, &checkpoint.tree, &Tiles(source)).map_err(|error| cannot(&error))?
+        prove_consistency(&old, &checkpoint.tree, &Tiles(&files)).map_err(|error| cannot(&error))?
     } else {
         vec![]
     };
     let request = AddCheckpoint { old_size: old.size, proof, note };
-    let cosigned = witness.add_checkpoint(&request, Timestamp(now_ms())).map_err(|error| cannot(&error))?;
-    write_durably(&state, cosigned.state().as_bytes())?;
-    let size = cosigned.tree.size;
-    Ok(Some((size, cosigned.answer())))
-}
-
-/// The file and its name are on disk before this returns: a witness that forgot could sign two trees.
-fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
-    let failed = |error| CliError::file("write", path, error);
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(failed)?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)
+    witness.cosign(&request, Timestamp(now_ms())).map(Some).map_err(|error| cannot(&error))
 }
 
 async fn deliver(run: &Run, line: &str) -> Result<(), CliError> {
     if let Some(out) = &run.out {
-        write_durably(out, line.as_bytes())?;
+        write_durably(out, line.as_bytes()).map_err(|error| CliError::file("write", out, error))?;
     }
     if let Some(url) = &run.send {
         let unreachable = |source| CliError::Unreachable { url: url.clone(), source };

@@ -59,10 +59,15 @@ impl World {
     /// A pool with these settings.
     pub(crate) fn configured(settings: &str) -> Self {
         let mut world = Self::down();
-        world.write("pool.toml", settings);
-        world.pool_args = vec!["--config".into(), world.path("pool.toml").display().to_string()];
+        world.configure(settings);
         world.start_pool();
         world
+    }
+
+    /// From its next start on, the pool has these settings.
+    pub(crate) fn configure(&mut self, settings: &str) {
+        self.write("pool.toml", settings);
+        self.pool_args = vec!["--config".into(), self.path("pool.toml").display().to_string()];
     }
 
     /// A pool by a charter of alice, bob and carol, of whom two certify; their keys and the charter lie in its directory.

@@ -1,15 +1,16 @@
-//! What the pool answers over HTTP: the OpenAI-compatible API under `/v1`, CAII's own under `/caii/v1`, and on the TLS
-//! listener alone the agent protocol under `/agent/v1`.
+//! What the pool answers over HTTP: the OpenAI-compatible API under `/v1`, CAII's own under `/caii/v1`, the published log
+//! under `/published`, and on the TLS listener alone the agent protocol under `/agent/v1`.
 
 mod agent;
 mod auth;
 mod batches;
-mod bodies;
+pub(crate) mod bodies;
 mod caii;
 mod embeddings;
 pub(crate) mod error;
 mod files;
 mod models;
+mod published;
 pub(crate) mod server;
 mod verify;
 
@@ -77,7 +78,8 @@ pub(crate) fn api(pool: Arc<Shared>) -> Router {
         .route("/caii/v1/devices", get(caii::devices::list))
         .route("/caii/v1/devices/{id}", get(caii::devices::retrieve))
         .route("/caii/v1/devices/{id}/explain", get(caii::devices::explain));
-    finish(openai.merge(caii), pool)
+    let published = Router::new().route("/published/{*path}", get(published::file));
+    finish(openai.merge(caii).merge(published), pool)
 }
 
 /// All of [`api`] and the agent protocol.

@@ -1,7 +1,8 @@
 //! The thread on which the coordinator lives. It gathers what comes in a moment, steps it all, commits once, and only
 //! then lets anybody know.
 
-use caii_coordinator::{Config, Context, Coordinator, Effect, Input, Reply, RequestId};
+use super::publish::Board;
+use caii_coordinator::{Change, Config, Context, Coordinator, Effect, Input, Reply, RequestId};
 use caii_model::{BootId, Digest, JobId, PoolId, Refusal, TaskId};
 use caii_store::{Epoch, Store, StoreError};
 use caii_trust::Ed25519Authority;
@@ -157,6 +158,8 @@ struct Actor {
     /// What every coordinator must be told: the version of the governance, and which workloads it stopped.
     governance: BTreeMap<Option<Digest>, Input>,
     trouble: Option<Trouble>,
+    /// Hears how many entries of the log are durable.
+    board: Arc<Board>,
 }
 
 /// The store failed lately.
@@ -187,8 +190,13 @@ pub(crate) struct Ready {
 }
 
 impl Ready {
-    /// Takes the pool over and loads its coordinator. `work` gets what effects ask for.
-    pub(crate) fn load(mut store: Box<dyn Store>, origin: Origin, work: Sender<Work>) -> Result<Self, ActorError> {
+    /// Takes the pool over and loads its coordinator. `work` gets what effects ask for, `board` hears how long the log is.
+    pub(crate) fn load(
+        mut store: Box<dyn Store>,
+        origin: Origin,
+        work: Sender<Work>,
+        board: Arc<Board>,
+    ) -> Result<Self, ActorError> {
         let epoch = store.acquire().map_err(ActorError::Store)?;
         let (sender, receiver) = std::sync::mpsc::sync_channel(QUEUE_MAX);
         let mut actor = Actor {
@@ -205,6 +213,7 @@ impl Ready {
             deferred: Vec::new(),
             governance: BTreeMap::new(),
             trouble: None,
+            board,
         };
         actor.reload()?;
         Ok(Self { actor, handle: Handle { sender } })
@@ -304,6 +313,9 @@ impl Actor {
                     if self.trouble.take().is_some() {
                         tracing::info!("the pool's store works again");
                     }
+                    if changes.iter().any(|change| matches!(change, Change::Logged(_))) {
+                        self.tell_log();
+                    }
                 }
                 Err(error @ StoreError::Deposed { .. }) => return Err(ActorError::Deposed(error)),
                 Err(error) => {
@@ -335,7 +347,7 @@ impl Actor {
         &mut self,
         input: Input,
         answer: Option<oneshot::Sender<Answer>>,
-        changes: &mut Vec<caii_coordinator::Change>,
+        changes: &mut Vec<Change>,
         effects: &mut Vec<Effect>,
     ) -> Result<(), ActorError> {
         if let Some(work) = finished(&input) {
@@ -451,9 +463,17 @@ impl Actor {
             open
         });
         self.coordinator = Some(coordinator);
+        self.tell_log();
         self.release(effects);
         self.deferred.extend(self.governance.values().cloned());
         Ok(())
+    }
+
+    /// Every entry that the coordinator knows is durable now.
+    fn tell_log(&self) {
+        if let Some(coordinator) = &self.coordinator {
+            self.board.commit(coordinator.catalog().books().size());
+        }
     }
 
     /// Keeps what a coordinator must be told about governance, for the next one that is loaded.
@@ -513,12 +533,13 @@ impl WorkQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use caii_coordinator::{Attempt, Change, JobRecord};
+    use caii_audit::Event;
+    use caii_coordinator::{Attempt, JobRecord};
     use caii_model::{
         Account, Bytes, Digest, FilePurpose, InputFormat, JobKind, JobSpec, Limits, Manifest, MeterId, Millis, Role,
         RuntimeClass, Scope, Settled, TaskIndex, Verification,
     };
-    use caii_store::{JobQuery, MemoryStore, Snapshot};
+    use caii_store::{BookQueries, JobQuery, MemoryStore, Snapshot};
     use std::sync::atomic::{AtomicBool, Ordering};
 
     /// A store whose disk is full at times.
@@ -553,10 +574,10 @@ mod tests {
         fn settled(&mut self, job: JobId) -> Result<Vec<(TaskIndex, Settled)>, StoreError> {
             self.store.settled(job)
         }
-        fn logged(&mut self, from: u64, limit: usize) -> Result<Vec<caii_audit::Event>, StoreError> {
+        fn logged(&mut self, from: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
             self.store.logged(from, limit)
         }
-        fn books(&mut self) -> &mut dyn caii_store::BookQueries {
+        fn books(&mut self) -> &mut dyn BookQueries {
             self.store.books()
         }
     }
@@ -574,7 +595,8 @@ mod tests {
             let authority = Ed25519Authority::new(caii_trust::SigningKey::from_seed([1; 32]));
             let pool = caii_trust::pool_id(&authority.public());
             let (sender, work) = std::sync::mpsc::channel();
-            let ready = Ready::load(store, Origin { config: Config::new(METER), pool, authority }, sender).unwrap();
+            let origin = Origin { config: Config::new(METER), pool, authority };
+            let ready = Ready::load(store, origin, sender, Board::new()).unwrap();
             let handle = ready.handle();
             Self { handle, work, thread: std::thread::spawn(move || ready.run()) }
         }

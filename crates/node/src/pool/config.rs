@@ -1,8 +1,10 @@
 //! What an operator can choose. `docs/config/pool.toml` shows every setting with its default.
 
 use caii_coordinator::PayoutRules;
-use caii_model::Verification;
+use caii_ledger::CreditLimit;
+use caii_model::{MicroCredits, Verification};
 use caii_payout::{Approvers, Bic, Payee, Rate, SepaText};
+use caii_tlog::{KeyType, VerifierKey};
 use caii_trust::PublicKey;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -42,8 +44,27 @@ pub struct PoolConfig {
     /// How the results of jobs are checked that do not say it themselves.
     #[serde(deserialize_with = "verification")]
     pub verification: Verification,
+    /// How far an account may go below zero by what its jobs may cost. It is the first thing that the pool's log says, so
+    /// it cannot be changed later.
+    #[serde(deserialize_with = "credit_limit")]
+    pub credit_limit: CreditLimit,
+    /// Seconds for which draws depend on one secret, before it is revealed.
+    pub audit_secret_seconds: u64,
+    /// Who is asked to cosign the log's checkpoints.
+    pub witnesses: Vec<WitnessSetting>,
     /// By what rules members are paid out; none: they are not.
     pub payout: Option<PayoutConfig>,
+}
+
+/// An independent party that cosigns checkpoints.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WitnessSetting {
+    /// Where it is asked: what stands before `/add-checkpoint`.
+    pub url: String,
+    /// Its key, as `caii witness init` prints it.
+    #[serde(deserialize_with = "witness_key")]
+    pub key: VerifierKey,
 }
 
 /// By what rules members are paid out.
@@ -131,10 +152,16 @@ impl Default for PoolConfig {
             sync_wait_seconds: 60,
             audit_patience_seconds: 30,
             verification: Verification::Spot,
+            credit_limit: CreditLimit::Unlimited,
+            audit_secret_seconds: 3_600,
+            witnesses: Vec::new(),
             payout: None,
         }
     }
 }
+
+/// Witnesses of a pool: a note has room for the lines of so many, and to spare.
+const WITNESSES_MAX: usize = 32;
 
 fn address_or_off<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
     let text = String::deserialize(deserializer)?;
@@ -145,6 +172,20 @@ fn address_or_off<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<O
 }
 
 fn verification<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Verification, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+}
+
+fn credit_limit<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<CreditLimit, D::Error> {
+    let limit = match toml::Value::deserialize(deserializer)? {
+        toml::Value::String(text) if text == "unlimited" => return Ok(CreditLimit::Unlimited),
+        toml::Value::Integer(credits) if credits >= 0 => MicroCredits::credits(credits),
+        _ => None,
+    };
+    let wrong = || serde::de::Error::custom("expected `\"unlimited\"` or whole credits, 0 or more");
+    limit.map(CreditLimit::Below).ok_or_else(wrong)
+}
+
+fn witness_key<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<VerifierKey, D::Error> {
     String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
 }
 
@@ -225,6 +266,24 @@ impl PoolConfig {
         if !(60..=7 * 24 * 3_600).contains(&self.lease_seconds) {
             return error("lease_seconds", "must be between 60 and 604800");
         }
+        // As short as that is for tests; longer than a week, nobody could check a draw for a week.
+        if !(1..=7 * 24 * 3_600).contains(&self.audit_secret_seconds) {
+            return error("audit_secret_seconds", "must be between 1 and 604800");
+        }
+        if self.witnesses.len() > WITNESSES_MAX {
+            return error("witnesses", "has too many: at most 32");
+        }
+        for (place, WitnessSetting { url, key }) in self.witnesses.iter().enumerate() {
+            if !["https://", "http://"].iter().any(|scheme| url.len() > scheme.len() && url.starts_with(scheme)) {
+                return error("witnesses", "must have URLs with https:// or http://");
+            }
+            if key.kind() != KeyType::CosignatureV1 {
+                return error("witnesses", "must have keys of witnesses, as `caii witness init` prints them");
+            }
+            if self.witnesses[..place].iter().any(|other| other.key == *key) {
+                return error("witnesses", "names one of them twice");
+            }
+        }
         if let Some(Err(reason)) = self.payout.as_ref().map(PayoutConfig::rules) {
             return Err(ConfigError::Payout(reason));
         }
@@ -248,13 +307,19 @@ fn is_host_and_port(address: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn witness(url: &str, kind: KeyType) -> String {
+        let public = caii_trust::SigningKey::from_seed([7; 32]).public();
+        let key = VerifierKey::new("w.example".parse().unwrap(), kind, public).unwrap();
+        format!("{{ url = \"{url}\", key = \"{key}\" }}")
+    }
+
     #[test]
     fn the_documented_sample_shows_every_default() {
         let sample = include_str!("../../../../docs/config/pool.toml");
         assert_eq!(PoolConfig::from_toml(sample).unwrap(), PoolConfig::default());
         // Each setting stands there, so that nobody has to look for it elsewhere.
         let shown: toml::Table = toml::from_str(sample).unwrap();
-        assert_eq!(shown.len(), 12);
+        assert_eq!(shown.len(), 15);
         assert_eq!(PoolConfig::from_toml("").unwrap(), PoolConfig::default());
     }
 
@@ -294,11 +359,25 @@ mod tests {
             ("lease_seconds = 1", "lease_seconds"),
             ("advertise = [\"pool.example.org\"]", "advertise"),
             ("advertise = [\"https://a:1\"]", "advertise"),
+            ("credit_limit = -1", "whole credits"),
+            ("credit_limit = \"none\"", "whole credits"),
+            ("credit_limit = 9223372036855", "whole credits"),
+            ("audit_secret_seconds = 0", "audit_secret_seconds"),
+            ("witnesses = [{ url = \"https://w.example\" }]", "key"),
+            ("witnesses = [{ url = \"https://w.example\", key = \"w.example\" }]", "NAME+ID+KEY"),
+            (&format!("witnesses = [{}]", witness("w.example", KeyType::CosignatureV1)), "https://"),
+            (&format!("witnesses = [{}]", witness("https://w.example", KeyType::Ed25519)), "keys of witnesses"),
+            (&format!("witnesses = [{0}, {0}]", witness("https://w.example", KeyType::CosignatureV1)), "twice"),
         ] {
             let error = PoolConfig::from_toml(text).expect_err(text);
             let message = super::super::actor::describe(&error);
             assert!(message.contains(named), "{text}: {message}");
         }
         assert_eq!(PoolConfig::from_toml("http_listen = \"off\"").unwrap().http_listen, None);
+        let limited = PoolConfig::from_toml("credit_limit = 12").unwrap().credit_limit;
+        assert_eq!(limited, CreditLimit::Below(MicroCredits(12_000_000)));
+        let one = witness("https://w.example/a", KeyType::CosignatureV1);
+        let named = PoolConfig::from_toml(&format!("witnesses = [{one}]")).unwrap().witnesses;
+        assert_eq!((named.len(), named[0].url.as_str()), (1, "https://w.example/a"));
     }
 }

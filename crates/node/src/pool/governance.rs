@@ -97,6 +97,30 @@ pub(crate) enum EnvelopeRefused {
     Store(#[from] PoolGovernanceError),
 }
 
+/// What was signed about a workload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Certificate {
+    /// Which.
+    pub(crate) workload: Digest,
+    /// By which charter.
+    pub(crate) charter: Digest,
+    /// The signed envelope, as it is kept and published.
+    pub(crate) envelope: Vec<u8>,
+}
+
+impl Certificate {
+    fn of(certification: &Certification, envelope: &Envelope) -> Self {
+        let Certification { workload, charter, .. } = certification;
+        Self { workload: *workload, charter: *charter, envelope: envelope.to_json() }
+    }
+
+    /// Tells the coordinator, which logs it. The answer must be there before the certificate counts.
+    pub(crate) fn input(&self) -> Input {
+        let Self { workload, charter, envelope } = self.clone();
+        Input::WorkloadCertified { workload, charter, envelope }
+    }
+}
+
 /// The governance of a running pool.
 pub(crate) struct Governance {
     repository: Repository,
@@ -286,8 +310,9 @@ impl Governance {
         Ok(found.into_iter().map(|(_, envelope)| envelope).collect())
     }
 
-    /// Keeps a certificate, once a steward of the charter signed it. Its workload need not be in the pool yet.
-    pub(crate) fn add_certificate(&self, bytes: &[u8]) -> Result<Digest, EnvelopeRefused> {
+    /// What a steward of the charter signed about a workload, which need not be in the pool yet. Nothing is kept: see
+    /// [`Governance::keep`].
+    pub(crate) fn check_certificate(&self, bytes: &[u8]) -> Result<Certificate, EnvelopeRefused> {
         let envelope = Envelope::from_json(bytes)?;
         let certification = certification(&envelope)?;
         let trusted = self.trusted();
@@ -300,8 +325,9 @@ impl Governance {
         if certification.charter != trusted.charter.id || !trusted.charter.stewards.iter().any(by_steward) {
             return Err(EnvelopeRefused::NoSteward);
         }
-        self.keep(certification.workload, &envelope)?;
-        Ok(certification.workload)
+        let certificate = Certificate::of(&certification, &envelope);
+        self.has_room(&certificate)?;
+        Ok(certificate)
     }
 
     /// Takes a revocation that a steward signed and publishes it.
@@ -313,11 +339,12 @@ impl Governance {
         Ok(revocation)
     }
 
-    /// Certifies a workload with the operator's key, where the operator alone decides.
-    pub(crate) fn certify_as_operator(&self, manifest: &Manifest) -> Result<(), EnvelopeRefused> {
-        let Some(key) = &self.operator else { return Ok(()) };
+    /// Certifies a workload with the operator's key, where the operator alone decides; nothing if that is not needed.
+    /// Nothing is kept: see [`Governance::keep`].
+    pub(crate) fn sign_as_operator(&self, manifest: &Manifest) -> Result<Option<Certificate>, EnvelopeRefused> {
+        let Some(key) = &self.operator else { return Ok(None) };
         if self.verdict(manifest).is_ok() {
-            return Ok(());
+            return Ok(None);
         }
         let now = clock::now();
         let certification = Certification {
@@ -338,7 +365,29 @@ impl Governance {
         let signature =
             key.sign(&envelope.signed_bytes()).map_err(GovernanceError::from).map_err(PoolGovernanceError::from)?;
         envelope.add(key.public().id(), signature);
-        self.keep(manifest.digest(), &envelope)
+        let certificate = Certificate::of(&certification, &envelope);
+        self.has_room(&certificate)?;
+        Ok(Some(certificate))
+    }
+
+    /// Every certificate that is kept. What cannot be read certifies nothing.
+    pub(super) fn certificates(&self) -> Result<Vec<Certificate>, PoolGovernanceError> {
+        let dir = &self.certificates;
+        let mut found = Vec::new();
+        for entry in fs::read_dir(dir).map_err(io_error("read", dir))? {
+            let entry = entry.map_err(io_error("read", dir))?;
+            let Some(workload) = entry.file_name().to_str().and_then(|name| name.parse::<Digest>().ok()) else {
+                continue;
+            };
+            for envelope in self.certificates_of(workload)? {
+                match certification(&envelope) {
+                    Ok(certification) => found.push(Certificate::of(&certification, &envelope)),
+                    Err(error) => tracing::warn!(%workload, %error, "a kept certificate cannot be read"),
+                }
+            }
+        }
+        found.sort_by(|one, other| (one.workload, &one.envelope).cmp(&(other.workload, &other.envelope)));
+        Ok(found)
     }
 
     /// Tells the coordinator which version is in force and which of its workloads may not run any more, by a
@@ -366,27 +415,36 @@ impl Governance {
         }
     }
 
-    fn keep(&self, workload: Digest, envelope: &Envelope) -> Result<(), EnvelopeRefused> {
-        let dir = self.certificates.join(workload.hex());
-        let store = |attempt, path: &Path| {
-            let path = path.to_owned();
-            move |source| EnvelopeRefused::Store(PoolGovernanceError::Io { attempt, path, source })
-        };
-        fs::create_dir_all(&dir).map_err(store("make", &dir))?;
-        let json = envelope.to_json();
-        let path = dir.join(format!("{}.json", Digest::of(&json).hex()));
-        if path.exists() {
+    /// Keeps a certificate; from here on it counts. The pool's log must have it before.
+    pub(crate) fn keep(&self, certificate: &Certificate) -> Result<(), EnvelopeRefused> {
+        let Certificate { workload, envelope, .. } = certificate;
+        if self.has_room(certificate)? {
             return Ok(());
         }
-        let kept = fs::read_dir(&dir).map_err(store("read", &dir))?.count();
-        if kept >= CERTIFICATES_MAX {
-            return Err(EnvelopeRefused::TooMany);
-        }
-        write_whole(&path, &json).map_err(store("write", &path))?;
+        let path = self.path_of(certificate);
+        write_whole(&path, envelope).map_err(io_error("write", &path))?;
         let mut verdicts = self.verdicts();
         verdicts.certificates += 1;
-        verdicts.known.remove(&workload);
+        verdicts.known.remove(workload);
         Ok(())
+    }
+
+    fn path_of(&self, Certificate { workload, envelope, .. }: &Certificate) -> PathBuf {
+        self.certificates.join(workload.hex()).join(format!("{}.json", Digest::of(envelope).hex()))
+    }
+
+    /// Makes sure that a certificate can be kept; whether it is already.
+    fn has_room(&self, certificate: &Certificate) -> Result<bool, EnvelopeRefused> {
+        let path = self.path_of(certificate);
+        let dir = path.parent().expect("it is in a directory");
+        fs::create_dir_all(dir).map_err(io_error("make", dir))?;
+        if path.exists() {
+            return Ok(true);
+        }
+        if fs::read_dir(dir).map_err(io_error("read", dir))?.count() >= CERTIFICATES_MAX {
+            return Err(EnvelopeRefused::TooMany);
+        }
+        Ok(false)
     }
 
     fn trusted(&self) -> Arc<Trusted> {
@@ -560,6 +618,11 @@ mod tests {
             self.governance.operator.as_ref().unwrap()
         }
 
+        fn certify(&self, manifest: &Manifest) {
+            let certificate = self.governance.sign_as_operator(manifest).unwrap().unwrap();
+            self.governance.keep(&certificate).unwrap();
+        }
+
         fn signed(&self, payload: Vec<u8>) -> Vec<u8> {
             let mut envelope = Envelope::unsigned(PAYLOAD_TYPE, payload);
             let signature = self.steward().sign(&envelope.signed_bytes()).unwrap();
@@ -606,7 +669,7 @@ mod tests {
         assert_eq!(governance.known_verdict(&echo).unwrap().unwrap_err().code(), "signatures-missing");
         // A certificate takes effect at once, on this workload alone.
         governance.verdict(&manifest("other")).unwrap_err();
-        governance.certify_as_operator(&echo).unwrap();
+        pool.certify(&echo);
         assert!(governance.known_verdict(&echo).is_none());
         let certified = governance.verdict(&echo).unwrap();
         pool.hide_certificates();
@@ -630,7 +693,7 @@ mod tests {
         let (pool, echo, other) = (Pool::new().await, manifest("echo"), manifest("other"));
         let governance = &pool.governance;
         for workload in [&echo, &other] {
-            governance.certify_as_operator(workload).unwrap();
+            pool.certify(workload);
             governance.verdict(workload).unwrap();
         }
         pool.revoke(Revoked::Workload(echo.digest())).await;
@@ -645,7 +708,7 @@ mod tests {
     async fn what_holds_from_tomorrow_on_is_not_remembered() {
         let (pool, echo) = (Pool::new().await, manifest("echo"));
         let governance = &pool.governance;
-        governance.certify_as_operator(&echo).unwrap();
+        pool.certify(&echo);
         let early = Timestamp(clock::now().0 - 2 * DAY);
         assert!(is_early(&first(governance.decide(&echo, early)).unwrap_err()));
         assert!(governance.decide(&echo, clock::now()).is_ok());
@@ -671,8 +734,14 @@ mod tests {
                 expires: Timestamp(clock::now().0 / 1_000 * 1_000 + (number + 1) * DAY),
                 build: None,
             };
-            governance.add_certificate(&pool.signed(certification.to_json())).unwrap();
+            let certificate = governance.check_certificate(&pool.signed(certification.to_json())).unwrap();
+            governance.keep(&certificate).unwrap();
         }
+        assert_eq!(governance.certificates().unwrap().len(), CERTIFICATES_MAX);
+        let one_more = governance.certificates().unwrap().pop().unwrap();
+        governance.keep(&one_more).unwrap();
+        let one_more = Certificate { envelope: [one_more.envelope, b" ".to_vec()].concat(), ..one_more };
+        assert!(matches!(governance.keep(&one_more), Err(EnvelopeRefused::TooMany)));
         let begun = Instant::now();
         governance.verdict(&echo).unwrap();
         let first = begun.elapsed();

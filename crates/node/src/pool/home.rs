@@ -123,7 +123,6 @@ impl Home {
         self.path.join("blobs")
     }
 
-    /// The key that makes this pool this pool; made on first use.
     /// Where the pool's own runner keeps what it compiled.
     pub(crate) fn referee(&self) -> PathBuf {
         self.path.join("referee")
@@ -135,8 +134,23 @@ impl Home {
         Ok(Digest::of(&key.sign("referee", &Digest::of(b"caii referee 1"))).0)
     }
 
+    /// The pool's directory.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The key that makes this pool this pool; made on first use.
     pub(crate) fn pool_key(&self) -> Result<SigningKey, HomeError> {
-        let path = self.path.join("pool.key");
+        self.key("pool.key")
+    }
+
+    /// The key that signs the log's checkpoints and nothing else; made on first use.
+    pub(crate) fn log_key(&self) -> Result<SigningKey, HomeError> {
+        self.key("log.key")
+    }
+
+    fn key(&self, name: &str) -> Result<SigningKey, HomeError> {
+        let path = self.path.join(name);
         let bytes = match read_if_there(&path)? {
             Some(bytes) => bytes,
             None => {
@@ -286,8 +300,11 @@ mod tests {
         let home = Home::open(&path).unwrap();
         let (key, fingerprint) = (home.pool_key().unwrap().public(), home.identity().unwrap().fingerprint());
         assert_eq!(home.pool_key().unwrap().public(), key);
+        let log_key = home.log_key().unwrap().public();
+        assert_eq!(home.log_key().unwrap().public(), log_key);
+        assert_ne!(log_key, key);
         assert_eq!(home.identity().unwrap().fingerprint(), fingerprint);
-        for name in ["pool.key", "tls.key", "tls.crt", "lock"] {
+        for name in ["pool.key", "log.key", "tls.key", "tls.crt", "lock"] {
             let mode = fs::metadata(path.join(name)).unwrap().permissions().mode() & 0o777;
             assert_eq!(mode, 0o600, "{name}");
         }

@@ -7,27 +7,34 @@ mod config;
 pub(crate) mod governance;
 mod home;
 mod lines;
+mod opening;
+pub(crate) mod publish;
 pub(crate) mod records;
 pub(crate) mod split;
 mod sweep;
 pub(crate) mod work;
 
-pub use config::{ConfigError, PoolConfig};
+pub use config::{ConfigError, PoolConfig, WitnessSetting};
 pub use governance::PoolGovernanceError;
 pub use home::{ClientFile, HomeError};
+pub use opening::OpeningError;
+pub use publish::PublishingError;
 
 use crate::http;
 use crate::http::error::ApiError;
 use actor::{ActorError, AskError, Handle, Origin, Ready, WorkQueue, describe};
 use axum::http::StatusCode;
 use base64::Engine as _;
-use caii_coordinator::{Config, Input, Reply};
+use caii_audit::PoolFile;
+use caii_coordinator::{Config, Input, Opening, Reply};
 use caii_model::{Account, DeviceId, Digest, Manifest, MeterId, Millis, PoolId, Role, Timestamp};
 use caii_store::{BlobError, Blobs, LocalBlobs, SqliteStore, StoreError};
-use caii_trust::{Certified, Ed25519Authority, Uncertified, pool_id};
+use caii_tlog::NoteSigner;
+use caii_trust::{Certified, Ed25519Authority, SigningKey, Uncertified, pool_id};
 use caii_wire::{JoinTicket, TicketSecret};
 use governance::Governance;
 use home::{Home, Identity};
+use publish::{Board, Pace, Publishing, RealDisk};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -110,6 +117,12 @@ pub enum PoolError {
     /// Its charter does not work.
     #[error("cannot use the pool's charter")]
     Governance(#[from] PoolGovernanceError),
+    /// It is not the pool that its log began with.
+    #[error(transparent)]
+    Opening(#[from] OpeningError),
+    /// What it published contradicts its database.
+    #[error(transparent)]
+    Published(#[from] PublishingError),
     /// A thread cannot be started.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
@@ -136,6 +149,12 @@ pub(crate) struct Shared {
     pub(crate) addresses: Vec<String>,
     pub(crate) fingerprint: Digest,
     pub(crate) governance: Governance,
+    /// What is published of the pool's log.
+    pub(crate) board: Arc<Board>,
+    /// Who signs it, and under which name.
+    pub(crate) published: PoolFile,
+    /// Where it is.
+    pub(crate) disk: RealDisk,
     /// Devices' keys and workloads' manifests never change, so they are asked for once.
     device_keys: RwLock<BTreeMap<DeviceId, [u8; 32]>>,
     manifests: RwLock<BTreeMap<Digest, Arc<Manifest>>>,
@@ -273,6 +292,8 @@ pub struct Pool {
     stopping: Arc<AtomicBool>,
     servers: Vec<tokio::task::JoinHandle<()>>,
     coordinator: JoinHandle<()>,
+    board: Arc<Board>,
+    publisher: Option<JoinHandle<()>>,
     workers: Vec<JoinHandle<()>>,
     ended: Option<oneshot::Receiver<ActorError>>,
     /// Held until the end: nobody else may use the directory before that.
@@ -293,6 +314,8 @@ impl Pool {
         let fingerprint = identity.fingerprint();
         let id = pool_id(&authority.public());
         let governance = Governance::open(&dir, id, charter.as_deref()).await?;
+        let log = log_identity(home.pool_key()?, home.log_key()?, governance.pin());
+        let (board, disk, published) = (Board::new(), RealDisk(home.path().to_owned()), log.pool.clone());
         let store = SqliteStore::open(&home.database()).map_err(PoolError::Store)?;
         let blobs: Arc<dyn Blobs> = Arc::new(LocalBlobs::open(&home.blobs()).map_err(PoolError::Blobs)?);
         let tls = tls_acceptor(identity).map_err(PoolError::Tls)?;
@@ -309,8 +332,8 @@ impl Pool {
 
         let origin = Origin { config: coordinator_config(&config), pool: id, authority: authority.clone() };
         let (work, queue) = mpsc::channel();
-        let ready =
-            Ready::load(Box::new(store), origin, work).map_err(|error| PoolError::Coordinator(describe(&error)))?;
+        let ready = Ready::load(Box::new(store), origin, work, board.clone());
+        let ready = ready.map_err(|error| PoolError::Coordinator(describe(&error)))?;
         let handle = ready.handle();
         let (tell_ended, ended) = oneshot::channel();
         let run = move || {
@@ -340,10 +363,23 @@ impl Pool {
             stopping: stopping.clone(),
             servers: Vec::new(),
             coordinator,
+            board: board.clone(),
+            publisher: None,
             workers: Vec::new(),
             ended: Some(ended),
             home,
         };
+        let opening = Opening {
+            key: published.key,
+            charter: published.charter,
+            credit_limit: config.credit_limit,
+            terms: opening::first_tariff(),
+        };
+        let publishing = Publishing::new(handle.clone(), disk.clone(), log, board.clone(), Pace::POOL);
+        if let Err(error) = pool.open_log(opening, &governance, publishing).await {
+            pool.shutdown().await;
+            return Err(error);
+        }
         let referee = match runner {
             Some(runner) => {
                 Some(checks::Referee { runner, dir: pool.home.referee(), secret: pool.home.referee_secret()? })
@@ -374,6 +410,9 @@ impl Pool {
             addresses: home::ticket_addresses(&config.advertise, https_address),
             fingerprint,
             governance,
+            board: board.clone(),
+            published,
+            disk: disk.clone(),
             device_keys: RwLock::default(),
             manifests: RwLock::default(),
             waiting: Mutex::default(),
@@ -386,6 +425,8 @@ impl Pool {
         }
         shared.enforce_governance().await?;
         pool.servers.push(tokio::spawn(governance_refreshed(shared.clone())));
+        let (witnesses, stop) = (shared.config.witnesses.clone(), pool.stop.subscribe());
+        pool.servers.push(tokio::spawn(publish::ask_witnesses(board, disk, witnesses, stop)));
         let connections = Arc::new(Semaphore::new(shared.config.connections_max));
         let router = http::api_and_agents(shared.clone());
         let (permits, stop) = (connections.clone(), pool.stop.subscribe());
@@ -397,6 +438,28 @@ impl Pool {
         pool.servers.push(tokio::spawn(sweep::sweep_now_and_then(shared)));
         tracing::info!(pool = %id, https = %https_address, "the pool serves");
         Ok(pool)
+    }
+
+    /// Opens the log, tells it which certificates are kept, and begins to publish it.
+    async fn open_log(
+        &mut self,
+        wanted: Opening,
+        governance: &Governance,
+        mut publishing: Publishing<Handle, RealDisk>,
+    ) -> Result<(), PoolError> {
+        opening::open(&self.handle, wanted).await?;
+        for certificate in governance.certificates()? {
+            self.handle.ask(certificate.input()).await?;
+        }
+        let taken_up = tokio::task::spawn_blocking(move || (publishing.take_up().err(), publishing)).await;
+        let (error, publishing) = taken_up.map_err(|error| PoolError::Coordinator(error.to_string()))?;
+        // Anything else may pass, and the publisher says what it is.
+        if let Some(error) = error.filter(PublishingError::is_contradiction) {
+            return Err(error.into());
+        }
+        let thread = std::thread::Builder::new().name("publisher".to_owned());
+        self.publisher = Some(thread.spawn(move || publishing.run()).map_err(PoolError::Thread)?);
+        Ok(())
     }
 
     /// Makes sure of the admin key and the join ticket, and writes the files that show them.
@@ -490,13 +553,17 @@ impl Pool {
             }
         }
         let (handle, coordinator, workers) = (self.handle, self.coordinator, self.workers);
+        let (board, publisher) = (self.board, self.publisher);
         workers.iter().for_each(|worker| worker.thread().unpark());
         let join = tokio::task::spawn_blocking(move || {
+            // It reads what it publishes from the coordinator's thread, so it ends before that.
+            board.stop();
+            let published = publisher.is_none_or(|publisher| publisher.join().is_ok());
             handle.stop();
             let coordinator = coordinator.join();
             // The coordinator's end has closed their queue.
             let workers: Vec<_> = workers.into_iter().map(JoinHandle::join).collect();
-            coordinator.is_ok() && workers.iter().all(Result::is_ok)
+            published && coordinator.is_ok() && workers.iter().all(Result::is_ok)
         });
         match join.await {
             Ok(true) => tracing::info!("the pool has stopped"),
@@ -513,6 +580,7 @@ fn coordinator_config(config: &PoolConfig) -> Config {
     Config {
         device_silence_max: Millis(config.device_silence_seconds * 1_000),
         audit_patience: Millis(config.audit_patience_seconds.saturating_mul(1_000)),
+        audit_secret: Millis(config.audit_secret_seconds * 1_000),
         lease_duration: Millis(config.lease_seconds * 1_000),
         jobs_open_max: config.jobs_open_max,
         tasks_per_job_max: config.tasks_per_job_max,
@@ -531,6 +599,16 @@ pub(crate) fn meter() -> MeterId {
 /// The same engine's meter for programs that an admin vouches for.
 pub(crate) fn vetted_meter() -> MeterId {
     caii_sandbox::vetted_meter_id()
+}
+
+/// Who signs the log, and under which name: the pool's id is unique, and holds wherever the log is served.
+fn log_identity(pool_key: SigningKey, log_key: SigningKey, charter: Digest) -> publish::Identity {
+    let key = pool_key.public();
+    let name = format!("{}/log", pool_id(&key));
+    let log_key = NoteSigner::new(name.parse().expect("an id has no spaces and no plus signs"), log_key);
+    let origin = name.parse().expect("an id is one short line");
+    let pool = PoolFile { key, origin, log: vec![log_key.key().clone()], charter: Some(charter) };
+    publish::Identity { pool, log_key, pool_key }
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, PoolError> {

@@ -5,7 +5,7 @@ use crate::http::auth::{Admin, Caller};
 use crate::http::bodies::{parse_digest, read_limited};
 use crate::http::error::ApiError;
 use crate::pool::Shared;
-use crate::pool::governance::EnvelopeRefused;
+use crate::pool::governance::{Certificate, EnvelopeRefused};
 use crate::views::{CertificationView, EnvelopeTaken};
 use axum::Json;
 use axum::body::Body;
@@ -53,14 +53,34 @@ fn refused(error: EnvelopeRefused) -> ApiError {
 /// Takes a certificate. Any key may bring one: its signature says who made it.
 pub(crate) async fn add_certificate(State(pool): App, _: Caller, body: Body) -> Result<Json<EnvelopeTaken>, ApiError> {
     let bytes = read_limited(body, ENVELOPE_SIZE_MAX).await?;
-    let keeper = pool.clone();
-    let kept = tokio::task::spawn_blocking(move || keeper.governance.add_certificate(&bytes)).await;
-    let workload = kept.map_err(|error| ApiError::internal("keep a certificate", &error))?.map_err(refused)?;
+    let checker = pool.clone();
+    let checked = tokio::task::spawn_blocking(move || checker.governance.check_certificate(&bytes)).await;
+    let checked = checked.map_err(|error| ApiError::internal("check a certificate", &error))?.map_err(refused)?;
+    let workload = checked.workload;
+    keep(&pool, checked).await?;
     let verdict = match pool.manifest(workload).await? {
         Some(manifest) => decided(&pool, &manifest).await?,
         None => "the pool does not have this workload yet".to_owned(),
     };
     Ok(Json(EnvelopeTaken { about: workload.to_string(), verdict }))
+}
+
+/// Logs a certificate, and then keeps it: what ran by it must be found certified in the log.
+async fn keep(pool: &Arc<Shared>, certificate: Certificate) -> Result<(), ApiError> {
+    pool.handle.ask(certificate.input()).await?;
+    let keeper = pool.clone();
+    let kept = tokio::task::spawn_blocking(move || keeper.governance.keep(&certificate)).await;
+    kept.map_err(|error| ApiError::internal("keep a certificate", &error))?.map_err(refused)
+}
+
+/// Certifies a workload with the operator's key, where the operator alone decides and it is not certified yet.
+pub(crate) async fn certify_as_operator(pool: &Arc<Shared>, manifest: &Arc<Manifest>) -> Result<(), ApiError> {
+    let (signer, manifest) = (pool.clone(), manifest.clone());
+    let signed = tokio::task::spawn_blocking(move || signer.governance.sign_as_operator(&manifest)).await;
+    match signed.map_err(|error| ApiError::internal("certify a workload", &error))?.map_err(refused)? {
+        Some(certificate) => keep(pool, certificate).await,
+        None => Ok(()),
+    }
 }
 
 /// What a new certificate leads to, in words.
@@ -124,7 +144,7 @@ pub(crate) async fn certify(
         return Err(ApiError::new(StatusCode::CONFLICT, "charter_of_stewards", message));
     }
     let Some(manifest) = pool.manifest(digest).await? else { return Err(Refusal::WorkloadUnknown(digest).into()) };
-    pool.governance.certify_as_operator(&manifest).map_err(refused)?;
+    certify_as_operator(&pool, &manifest).await?;
     let verdict = decided(&pool, &manifest).await?;
     Ok(Json(EnvelopeTaken { about: digest.to_string(), verdict }))
 }

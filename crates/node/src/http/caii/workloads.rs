@@ -50,9 +50,7 @@ pub(crate) async fn create(
     let manifest = checked.map_err(|error| ApiError::internal("check a program", &error))??;
     if caller.role == Role::Admin {
         // Where the operator alone decides, adding a program is deciding.
-        pool.governance
-            .certify_as_operator(&manifest)
-            .map_err(|error| ApiError::internal("certify a workload", &error))?;
+        super::governance::certify_as_operator(&pool, &Arc::new(manifest.clone())).await?;
     }
     let view = view(&manifest);
     match pool.handle.ask(Input::WorkloadAdd(manifest)).await? {
