@@ -13,6 +13,7 @@ pub(crate) mod ledger;
 pub(crate) mod model;
 pub(crate) mod payout;
 pub(crate) mod pool;
+pub(crate) mod quote;
 pub(crate) mod tariff;
 pub(crate) mod ticket;
 pub(crate) mod witness;
