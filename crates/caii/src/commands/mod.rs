@@ -15,6 +15,7 @@ pub(crate) mod ledger;
 pub(crate) mod model;
 pub(crate) mod payout;
 pub(crate) mod pool;
+pub(crate) mod quote;
 pub(crate) mod receipt;
 pub(crate) mod tariff;
 pub(crate) mod ticket;
