@@ -111,6 +111,18 @@ fn credits_go_from_a_price_to_a_payment_and_everybody_can_check_it() {
     let kinds: Vec<&Value> = statement["data"].as_array().unwrap().iter().map(|line| &line["kind"]).collect();
     assert_eq!(kinds, ["return", "reserve", "payment"]);
     assert_eq!(micro(&statement["data"][2], "after"), 2_000_500_000);
+    let page = |more: &str| {
+        let path = format!("/caii/v1/account/statement?limit=1{more}");
+        world.http_json("GET", &path, &ann, b"").1
+    };
+    let first = page("");
+    let last = &first["data"][0];
+    let more = format!("&before={}&balance={}", last["number"], last["before_micro_credits"]);
+    assert_eq!(
+        (last, &page(&more)["data"][0]),
+        (&statement["data"][0], &statement["data"][1]),
+        "pages go on where one ends"
+    );
     let foreign = world.fails(&["account", "balance", "--account", "ann", "--key", &bob]);
     assert!(foreign.contains("of bob and sees that account alone"), "{foreign}");
     // Now it is known what such lines take; each task is rounded by itself.
@@ -234,4 +246,30 @@ fn who_prefers_priority_or_a_discount_says_so_and_it_is_kept() {
     assert_eq!((&notes["total"], &notes["payments"][0]["account"]), (&json!("10.00"), &json!("ann")));
     let csv = world.read("payout-1-payments.csv");
     assert!(csv.contains(",ann,,,,EUR,10.00,1000000,") && csv.contains("credit note"), "{csv}");
+}
+
+#[test]
+fn a_batch_is_quoted_and_limited_as_a_job_is() {
+    let world = prepaid();
+    world.add_echo_model("echo");
+    let line = |n: usize| {
+        let body = json!({ "model": "echo", "input": "x" });
+        json!({ "custom_id": n.to_string(), "method": "POST", "url": "/v1/embeddings", "body": body }).to_string()
+    };
+    world.write("requests.jsonl", (0..9).map(|n| line(n) + "\n").collect::<String>());
+    let submit = ["batch", "submit", "requests.jsonl"];
+    let quote = world.json(&[&submit[..], &["--dry-run"]].concat());
+    assert_eq!((&quote["records"], &quote["affordable"]), (&json!(9), &json!(false)));
+    let batch = world.json(&[&submit[..], &["--max-price", "0.000001"]].concat());
+    let ended = world.await_job(&batch["id"].as_str().unwrap().replace("batch_", "job_"));
+    assert_eq!(ended["errors"][0]["code"], json!("price-above-limit"), "{ended}");
+
+    let uploaded = world.json(&submit)["input_file_id"].clone();
+    for wrong in ["-1", "much", "1.0000001"] {
+        let body = json!({
+            "input_file_id": uploaded, "endpoint": "/v1/embeddings", "completion_window": "24h", "max_price": wrong
+        });
+        let (status, answer) = world.http_json("POST", "/v1/batches", &world.admin_key(), body.to_string().as_bytes());
+        assert_eq!((status, &answer["error"]["param"]), (400, &json!("max_price")), "{answer}");
+    }
 }

@@ -60,13 +60,16 @@ fn tell(quote: &QuoteView) -> String {
         }
     }
     lines.push(format!("checked        {}: {}", quote.verification, how(quote)));
-    lines.push(match quote.error_bound {
-        Some(bound) => format!(
-            "wrong records  a record that is accepted is wrong with a probability of at most {bound:.1e}, if a tenth of \
-             the capacity colludes"
+    lines.push(format!("wrong records  {}", match (quote.error_bound, quote.verification.parse()) {
+        (Some(bound), _) => format!(
+            "an accepted record is wrong with a probability of at most {bound:.1e}, if a tenth of the capacity colludes"
         ),
-        None => "wrong records  nothing is promised about devices that lie on purpose".to_owned(),
-    });
+        (None, Ok(Verification::Quorum { results })) => format!(
+            "one is accepted only if {results} devices of different owners give the same wrong answer; how likely that \
+             is depends on who they are"
+        ),
+        (None, _) => "nothing is promised about devices that lie on purpose".to_owned(),
+    }));
     let balance = amount(quote.balance_micro_credits);
     lines.push(match (quote.above_limit, quote.affordable) {
         (true, _) => "would not run  it may cost more than --max-price".to_owned(),
@@ -108,7 +111,7 @@ mod tests {
             tariff_digest: String::new(),
             verification: "quorum=2".to_owned(),
             replication_ppm: 1_000_000,
-            error_bound: Some(0.01),
+            error_bound: None,
             estimate: None,
         };
         let told = tell(&quote);
@@ -117,7 +120,7 @@ mod tests {
             "1,000 records in 10 tasks, each 2 times, 5,000,000 fuel at most, by tariff 3",
             "probably       unknown",
             "all of it runs on 2 devices of different owners",
-            "at most 1.0e-2",
+            "only if 2 devices of different owners give the same wrong answer",
             "would run      the account has 20 credits",
         ] {
             assert!(told.contains(said), "{said}: {told}");
@@ -125,7 +128,6 @@ mod tests {
         quote.affordable = false;
         quote.verification = "spot".to_owned();
         quote.replication_ppm = 10_000;
-        quote.error_bound = None;
         let estimate =
             EstimateView { tasks_seen: 7, price_micro_credits: 1, fuel: 9, duration_ms: Some(61_000), slots: 4 };
         quote.estimate = Some(estimate);

@@ -158,9 +158,8 @@ fn quote(
         replication_ppm,
         error_bound: match how {
             Verification::Audit { depth } => error_bound(COLLUDING, Depth(depth)),
-            // All copies must agree: with so many owners in collusion they do.
-            Verification::Quorum { results } => Some(COLLUDING.powi(i32::from(results))),
-            Verification::Spot | Verification::Off => None,
+            // What copies of one lie do to a quorum depends on who is chosen; no probability is stated.
+            Verification::Quorum { .. } | Verification::Spot | Verification::Off => None,
         },
         estimate,
     })
