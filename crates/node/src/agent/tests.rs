@@ -371,7 +371,7 @@ async fn what_the_pool_decided_is_kept_and_what_it_forgets_is_told() {
         let (session, now) = (SessionId([3; 16]), Timestamp(0));
         let (leases, acks, dropped) = (vec![], vec![], vec![]);
         let sequence = request.sequence;
-        Ok(ExchangeReply { session, sequence, now, leases, acks, dropped, governance: 0, claims })
+        Ok(ExchangeReply { session, sequence, now, leases, acks, dropped, governance: 0, claims, challenge: 0 })
     })
     .await;
     let dir = tempfile::tempdir().unwrap();

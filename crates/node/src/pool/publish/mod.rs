@@ -337,10 +337,8 @@ impl<R: Rows, D: Disk> Publishing<R, D> {
                 write(CHECKPOINT, checkpoint);
             }
             let older = live.cosigned.as_ref().is_none_or(|(cosigned, _)| *cosigned < size);
-            if older {
-                if let Some((old, _)) = live.cosigned.replace((size, note.clone())) {
-                    live.superseded.push_back((Instant::now() + self.pace.edge_kept, old));
-                }
+            if older && let Some((old, _)) = live.cosigned.replace((size, note.clone())) {
+                live.superseded.push_back((Instant::now() + self.pace.edge_kept, old));
             }
             if let Some((_, cosigned)) = live.cosigned.as_mut().filter(|(_, cosigned)| cosigned.text() == note.text()) {
                 cosigned.add(line);
