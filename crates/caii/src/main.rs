@@ -62,6 +62,23 @@ enum Command {
     /// Programs and what stewards certified of them. Works on files; no pool is needed.
     #[command(subcommand)]
     Workload(commands::workload::Workload),
+    /// What a member has, and where it came from.
+    #[command(subcommand)]
+    Account(commands::account::Account),
+    /// What an account's devices did and earned, by day and workload.
+    Earnings(commands::earnings::Earnings),
+    /// Why a claim earned what it did, and the proof that it is in the pool's log.
+    #[command(subcommand)]
+    Receipt(commands::receipt::Receipt),
+    /// What work earns and costs.
+    #[command(subcommand)]
+    Tariff(commands::tariff::Tariff),
+    /// What becomes of earned credits, and payments by the bank.
+    #[command(subcommand)]
+    Payout(commands::payout::Payout),
+    /// The pool's books.
+    #[command(subcommand)]
+    Ledger(commands::ledger::Ledger),
     /// Make embedding requests from text, and compare embeddings.
     #[command(subcommand)]
     Embeddings(commands::embeddings::Embeddings),
@@ -110,6 +127,12 @@ async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Ticket(command) => commands::ticket::run(command, &cli.pool, format).await,
         Command::Charter(command) => commands::charter::run(command, format),
         Command::Workload(command) => commands::workload::run(command, &cli.pool, format).await,
+        Command::Account(command) => commands::account::run(command, &cli.pool, format).await,
+        Command::Earnings(args) => commands::earnings::run(args, &cli.pool, format).await,
+        Command::Receipt(command) => commands::receipt::run(command, &cli.pool, format).await,
+        Command::Tariff(command) => commands::tariff::run(command, &cli.pool, format).await,
+        Command::Payout(command) => commands::payout::run(command, &cli.pool, format).await,
+        Command::Ledger(command) => commands::ledger::run(command, &cli.pool, format).await,
         Command::Embeddings(command) => commands::embeddings::run(command, format),
         Command::Audit(args) => commands::audit::run(*args, &cli.pool, format).await,
         Command::Witness(command) => commands::witness::run(command, &cli.pool, format).await,

@@ -318,6 +318,11 @@ impl Books {
         MicroCredits::checked_sum(costs).unwrap_or(MicroCredits::MAX)
     }
 
+    /// The last payout run that was sent; number 0 before the first.
+    pub fn payout_last(&self) -> PayoutRun {
+        PayoutRun(self.payout_last)
+    }
+
     /// Payout runs with what the bank has not settled of each.
     pub fn payouts(&self) -> &BTreeMap<PayoutRun, BTreeMap<Account, MicroCredits>> {
         &self.payouts

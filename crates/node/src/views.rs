@@ -14,6 +14,15 @@
 //! | `GET /caii/v1/jobs?limit=&before=`, `POST`, `GET /caii/v1/jobs/{id}`, `POST /caii/v1/jobs/{id}/cancel` | [`List`]`<`[`JobView`]`>`, [`JobCreate`] → [`JobView`], [`JobView`], [`JobView`] | any key, its own account |
 //! | `GET /caii/v1/jobs/{id}/explain` | [`ExplainView`] | any key, its own account |
 //! | `GET /caii/v1/devices`, `GET /caii/v1/devices/{id}`, `GET /caii/v1/devices/{id}/explain` | [`List`]`<`[`DeviceView`]`>`, [`DeviceView`], [`ExplainView`] | any key |
+//! | `POST /caii/v1/quotes` | [`QuoteAsk`] → [`QuoteView`] | any key, its own account |
+//! | `GET /caii/v1/account?account=`, `GET /caii/v1/account/statement?account=&before=&balance=&limit=` | [`AccountView`], [`StatementView`] | any key, its own account; an admin's any |
+//! | `POST /caii/v1/account/top-up` | [`TopUp`] → [`AccountView`] | admin |
+//! | `GET /caii/v1/earnings?account=&since_ms=&until_ms=` | [`EarningsView`] | any key, its own account; an admin's any |
+//! | `GET /caii/v1/receipts?account=&device=&job=&before=&limit=`, `GET /caii/v1/receipts/{device}/{sequence}` | [`List`]`<`[`ReceiptView`]`>`, [`ReceiptView`] | any key: its own devices and jobs; an admin's any |
+//! | `GET /caii/v1/tariffs`, `POST`, `POST /caii/v1/tariffs/simulate?since_ms=&until_ms=` | [`List`]`<`[`TariffView`]`>`, [`TariffPropose`] → [`TariffView`], → [`SimulationView`] | list: any key; else admin |
+//! | `GET /caii/v1/ledger/trial-balance` | [`TrialBalanceView`] | any key |
+//! | `POST /caii/v1/payouts/prefer` | [`PayoutPrefer`] → [`AccountView`] | any key, its own account; an admin's any |
+//! | `GET /caii/v1/payouts`, `POST`, `GET /caii/v1/payouts/{run}`, `GET /caii/v1/payouts/{run}/pain001.xml` or `payments.csv`, `POST /caii/v1/payouts/{run}/approve`, `/send`, `/settle` | [`List`]`<`[`PayoutView`]`>`, [`PayoutAsk`] → [`PayoutView`], [`PayoutView`], the file, a DSSE envelope → [`PayoutView`], → [`PayoutView`], [`PayoutSettle`] → [`PayoutView`] | admin |
 //!
 //! Files and batches go through the OpenAI API (`/v1/files`, `/v1/batches`). Errors have OpenAI's shape:
 //! `{"error": {"message", "type", "param", "code"}}`, the code being that of the
@@ -21,9 +30,11 @@
 
 mod certification;
 mod manifest;
+mod money;
 
 pub use certification::{CertificationView, StewardView, UseView};
 pub use manifest::{LimitsOf, ManifestView};
+pub use money::*;
 
 use serde::{Deserialize, Serialize};
 
@@ -323,6 +334,9 @@ pub struct JobCreate {
     /// How results are checked: `spot`, `audit`, `audit=N` or `quorum=N`; absent: as the pool has it.
     #[serde(default)]
     pub verify: Option<String>,
+    /// The most that it may cost, in credits, as `12.5`; a higher price ends it before it begins.
+    #[serde(default)]
+    pub max_price: Option<String>,
     /// Time until it is given up; absent: 24 h.
     #[serde(default)]
     pub expires_after_ms: Option<u64>,
@@ -369,6 +383,9 @@ pub struct JobView {
     pub tasks_leased: u32,
     /// Tasks that wait.
     pub tasks_waiting: u32,
+    /// What it has cost; only where one job is asked for, and the pool keeps books.
+    #[serde(default)]
+    pub price: Option<PriceView>,
 }
 
 /// Why a job failed.

@@ -5,8 +5,8 @@ use crate::client::{Client, PoolArgs};
 use crate::error::CliError;
 use crate::output::{self, Format};
 use crate::waiting;
-use caii_model::Verification;
-use caii_node::views::{JobView, List};
+use caii_model::{MicroCredits, Verification};
+use caii_node::views::{JobView, List, QuoteAsk};
 use clap::Subcommand;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -24,6 +24,12 @@ pub(crate) enum Batch {
         /// How results are checked: spot, audit, audit=N or quorum=N; default: as the pool has it.
         #[arg(long, value_name = "HOW")]
         verify: Option<Verification>,
+        /// The most that it may cost, in credits, as `12.5`; a batch whose price may be higher does not begin.
+        #[arg(long, value_name = "CREDITS", value_parser = super::quote::credits)]
+        max_price: Option<MicroCredits>,
+        /// Only say what it would cost, as `caii job quote` does.
+        #[arg(long, conflicts_with = "wait")]
+        dry_run: bool,
         /// Wait until it has ended and fetch the results.
         #[arg(long)]
         wait: bool,
@@ -62,17 +68,32 @@ pub(crate) enum Batch {
 pub(crate) async fn run(command: Batch, pool: &PoolArgs, format: Format) -> Result<ExitCode, CliError> {
     let client = Client::new(pool)?;
     match command {
-        Batch::Submit { requests, endpoint, verify, wait, out, errors } => {
+        Batch::Submit { requests, endpoint, verify, max_price, dry_run, wait, out, errors } => {
             let endpoint = match endpoint {
                 Some(endpoint) => endpoint,
                 None => first_url(&requests)?,
             };
             let file = client.upload(&requests, "batch").await?;
+            let (verify, max_price) = (verify.map(|how| how.to_string()), max_price.map(|price| price.to_string()));
+            if dry_run {
+                let ask = QuoteAsk {
+                    input_file_id: file,
+                    workload: None,
+                    format: None,
+                    endpoint: Some(endpoint),
+                    records_per_task: None,
+                    verify,
+                    max_price,
+                };
+                super::quote::ask(&client, &ask, format).await?;
+                return Ok(ExitCode::SUCCESS);
+            }
             let ask = serde_json::json!({
                 "input_file_id": file,
                 "endpoint": endpoint,
                 "completion_window": "24h",
-                "verify": verify.map(|how| how.to_string()),
+                "verify": verify,
+                "max_price": max_price,
             });
             let batch: serde_json::Value = client.post("/v1/batches", &ask).await?;
             let id = batch["id"].as_str().unwrap_or_default().to_owned();

@@ -1,11 +1,14 @@
 //! `caii job`: any WebAssembly program over the records of a file.
 
+use super::quote;
 use crate::client::{Client, PoolArgs};
 use crate::error::CliError;
 use crate::output::{self, Format, ago, table, thousands};
 use crate::waiting::{self, ended};
-use caii_model::{Bytes, Millis, Verification};
-use caii_node::views::{BlobRefView, ExplainView, JobCreate, JobView, LimitsView, List, WorkloadCreate, WorkloadView};
+use caii_model::{Bytes, MicroCredits, Millis, Verification};
+use caii_node::views::{
+    BlobRefView, ExplainView, JobCreate, JobView, LimitsView, List, QuoteAsk, WorkloadCreate, WorkloadView,
+};
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,6 +17,9 @@ use std::process::ExitCode;
 pub(crate) enum Job {
     /// Run a program over the records of a file.
     Submit(Box<Submit>),
+    /// What a job would cost at most and probably, how its results would be checked, and how long it would take. Nothing is
+    /// submitted or set aside; the program stays in the pool, the input does not.
+    Quote(Box<Program>),
     /// Show jobs, newest first.
     List,
     /// Show one job.
@@ -46,6 +52,31 @@ pub(crate) enum Job {
 
 #[derive(Debug, Args)]
 pub(crate) struct Submit {
+    #[command(flatten)]
+    program: Program,
+    /// When the job is given up.
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = super::duration)]
+    expires: Millis,
+    /// A label.
+    #[arg(long, default_value = "")]
+    name: String,
+    /// Only say what it would cost, as `caii job quote` does.
+    #[arg(long, conflicts_with = "wait")]
+    dry_run: bool,
+    /// Wait until it has ended and fetch the results.
+    #[arg(long)]
+    wait: bool,
+    /// Where the results go, with --wait; `-` is standard output.
+    #[arg(short = 'o', long = "out", value_name = "FILE", default_value = "results.jsonl")]
+    out: PathBuf,
+    /// Where failed records go, with --wait; default: beside the results, as results.errors.jsonl.
+    #[arg(long, value_name = "FILE")]
+    errors: Option<PathBuf>,
+}
+
+/// A program and its input.
+#[derive(Debug, Args)]
+pub(crate) struct Program {
     /// A WASI command that reads an item on standard input and writes its result on standard output.
     #[arg(long, value_name = "WASM")]
     program: PathBuf,
@@ -61,6 +92,9 @@ pub(crate) struct Submit {
     /// How results are checked: spot, audit, audit=N or quorum=N; default: as the pool has it.
     #[arg(long, value_name = "HOW")]
     verify: Option<Verification>,
+    /// The most that it may cost, in credits, as `12.5`; a job whose price may be higher does not begin.
+    #[arg(long, value_name = "CREDITS", value_parser = super::quote::credits)]
+    max_price: Option<MicroCredits>,
     /// What one run of the program sees.
     #[arg(long, value_enum, default_value_t = Scope::Item)]
     scope: Scope,
@@ -82,21 +116,6 @@ pub(crate) struct Submit {
     /// Wall time of one run before the device gives the attempt up.
     #[arg(long, value_name = "TIME", value_parser = super::duration)]
     item_timeout: Option<Millis>,
-    /// When the job is given up.
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = super::duration)]
-    expires: Millis,
-    /// A label.
-    #[arg(long, default_value = "")]
-    name: String,
-    /// Wait until it has ended and fetch the results.
-    #[arg(long)]
-    wait: bool,
-    /// Where the results go, with --wait; `-` is standard output.
-    #[arg(short = 'o', long = "out", value_name = "FILE", default_value = "results.jsonl")]
-    out: PathBuf,
-    /// Where failed records go, with --wait; default: beside the results, as results.errors.jsonl.
-    #[arg(long, value_name = "FILE")]
-    errors: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -126,6 +145,7 @@ pub(crate) async fn run(command: Job, pool: &PoolArgs, format: Format) -> Result
     let client = Client::new(pool)?;
     match command {
         Job::Submit(submit) => return submit_program(&client, *submit, format).await,
+        Job::Quote(program) => quote_program(&client, &program, format).await?,
         Job::List => {
             let jobs: List<JobView> = client.get("/caii/v1/jobs?limit=100").await?;
             output::print(format, &jobs, |jobs| table_of(&jobs.data));
@@ -144,42 +164,77 @@ pub(crate) async fn run(command: Job, pool: &PoolArgs, format: Format) -> Result
     Ok(ExitCode::SUCCESS)
 }
 
-async fn submit_program(client: &Client, submit: Submit, format: Format) -> Result<ExitCode, CliError> {
-    let program = store(client, &submit.program).await?;
+/// What is in the pool once program and input are uploaded.
+struct Uploaded {
+    /// The program's name.
+    name: String,
+    workload: String,
+    input_file_id: String,
+    format: &'static str,
+}
+
+/// Stores the program with its data, names the workload, uploads the input.
+async fn upload(client: &Client, ask: &Program) -> Result<Uploaded, CliError> {
+    let program = store(client, &ask.program).await?;
     let mut blobs = Vec::new();
-    for (name, path) in &submit.data {
+    for (name, path) in &ask.data {
         let (digest, size) = store(client, path).await?;
         blobs.push(BlobRefView { name: name.clone(), digest: digest.to_string(), size: size.0 });
     }
-    let stem = submit.program.file_stem().map_or("program".into(), |stem| stem.to_string_lossy().into_owned());
-    let ask = WorkloadCreate {
-        name: stem.clone(),
+    let name = ask.program.file_stem().map_or("program".into(), |stem| stem.to_string_lossy().into_owned());
+    let create = WorkloadCreate {
+        name: name.clone(),
         program: program.0.to_string(),
-        scope: if submit.scope == Scope::Item { "item" } else { "task" }.into(),
-        records_per_item: submit.records_per_item,
+        scope: if ask.scope == Scope::Item { "item" } else { "task" }.into(),
+        records_per_item: ask.records_per_item,
         blobs,
-        args: submit.args,
+        args: ask.args.clone(),
         limits: LimitsView {
-            memory: submit.memory.map(|mib| mib.saturating_mul(1 << 20)),
-            fuel_per_item: submit.fuel,
-            wall_per_item_ms: submit.item_timeout.map(|time| time.0),
+            memory: ask.memory.map(|mib| mib.saturating_mul(1 << 20)),
+            fuel_per_item: ask.fuel,
+            wall_per_item_ms: ask.item_timeout.map(|time| time.0),
             ..LimitsView::default()
         },
         vetted: false,
     };
-    let workload: WorkloadView = client.post("/caii/v1/workloads", &ask).await?;
-    let lines = match submit.format {
+    let workload: WorkloadView = client.post("/caii/v1/workloads", &create).await?;
+    let lines = match ask.format {
         Some(format) => format == InputFormat::Lines,
-        None => !submit.input.extension().is_some_and(|end| end == "jsonl" || end == "json" || end == "ndjson"),
+        None => !ask.input.extension().is_some_and(|end| end == "jsonl" || end == "json" || end == "ndjson"),
     };
-    let input_file_id = client.upload(&submit.input, "user_data").await?;
-    let ask = JobCreate {
-        name: if submit.name.is_empty() { stem } else { submit.name },
-        workload: workload.digest,
+    let input_file_id = client.upload(&ask.input, "user_data").await?;
+    Ok(Uploaded { name, workload: workload.digest, input_file_id, format: if lines { "lines" } else { "jsonl" } })
+}
+
+async fn quote_program(client: &Client, program: &Program, format: Format) -> Result<(), CliError> {
+    let Uploaded { workload, input_file_id, format: lines, .. } = upload(client, program).await?;
+    let ask = QuoteAsk {
         input_file_id,
-        format: if lines { "lines" } else { "jsonl" }.into(),
-        records_per_task: submit.records_per_task,
-        verify: submit.verify.map(|how| how.to_string()),
+        workload: Some(workload),
+        format: Some(lines.into()),
+        endpoint: None,
+        records_per_task: program.records_per_task,
+        verify: program.verify.map(|how| how.to_string()),
+        max_price: program.max_price.map(|price| price.to_string()),
+    };
+    quote::ask(client, &ask, format).await
+}
+
+async fn submit_program(client: &Client, submit: Submit, format: Format) -> Result<ExitCode, CliError> {
+    let program = &submit.program;
+    if submit.dry_run {
+        quote_program(client, program, format).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let uploaded = upload(client, program).await?;
+    let ask = JobCreate {
+        name: if submit.name.is_empty() { uploaded.name } else { submit.name },
+        workload: uploaded.workload,
+        input_file_id: uploaded.input_file_id,
+        format: uploaded.format.into(),
+        records_per_task: program.records_per_task,
+        verify: program.verify.map(|how| how.to_string()),
+        max_price: program.max_price.map(|price| price.to_string()),
         expires_after_ms: Some(submit.expires.0),
     };
     let view: JobView = client.post("/caii/v1/jobs", &ask).await?;
@@ -296,6 +351,12 @@ pub(crate) fn show(job: &JobView) -> String {
         format!("CPU time   {}", Millis(totals.cpu_ms)),
         format!("fuel       {}", thousands(totals.fuel)),
     ]);
+    if let Some(price) = &job.price {
+        let [reserved, charged, returned] =
+            [price.reserved_micro_credits, price.charged_micro_credits, price.returned_micro_credits]
+                .map(|micro| MicroCredits(micro).to_string());
+        lines.push(format!("price      {charged} credits of {reserved} set aside; {returned} came back"));
+    }
     for (label, file) in [("output", &job.output_file_id), ("errors", &job.error_file_id)] {
         if let Some(file) = file {
             lines.push(format!("{label:<11}{file}"));

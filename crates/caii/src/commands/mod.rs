@@ -1,16 +1,23 @@
 //! One file a verb.
 
+pub(crate) mod account;
 pub(crate) mod agent;
 pub(crate) mod audit;
 pub(crate) mod batch;
 pub(crate) mod charter;
 pub(crate) mod delivery;
 pub(crate) mod device;
+pub(crate) mod earnings;
 pub(crate) mod embeddings;
 pub(crate) mod job;
 pub(crate) mod key;
+pub(crate) mod ledger;
 pub(crate) mod model;
+pub(crate) mod payout;
 pub(crate) mod pool;
+pub(crate) mod quote;
+pub(crate) mod receipt;
+pub(crate) mod tariff;
 pub(crate) mod ticket;
 pub(crate) mod witness;
 pub(crate) mod workload;

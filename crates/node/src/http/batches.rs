@@ -3,6 +3,7 @@
 use super::App;
 use super::auth::Caller;
 use super::bodies::JsonBody;
+use super::caii::accounts::parse_credits;
 use super::error::ApiError;
 use super::files::{Page, no_such_file, page_limit, parse_file_id};
 use crate::pool::Shared;
@@ -156,6 +157,8 @@ pub(super) struct Create {
     output_expires_after: Option<Value>,
     /// Not of OpenAI's API: how results are checked (`audit`, `quorum=2`, `spot`). Its clients send it as `extra_body`.
     verify: Option<String>,
+    /// Nor this: the most that it may cost, in credits, as `"12.5"`.
+    max_price: Option<String>,
 }
 
 /// How results are checked: as asked, else as the pool has it.
@@ -204,7 +207,7 @@ pub(super) async fn create(
         input: Some(file_id),
         records_per_task: None,
         verification: verification(&pool, body.verify.as_deref())?,
-        max_price: None,
+        max_price: body.max_price.as_deref().map(|text| parse_credits("max_price", text)).transpose()?,
         deadline: crate::pool::actor::now() + WINDOW.1,
     };
     pool.must_be_certified(spec.workload).await?;
@@ -225,7 +228,7 @@ fn parse_metadata(map: Map<String, Value>) -> Result<Vec<(String, String)>, ApiE
 
 /// The workload of the model that the first request names. A file that names none, or an unknown one, fails when it is
 /// checked, and for a batch that cannot run any workload will do.
-async fn find_workload(pool: &Shared, input: Digest, endpoint: Endpoint) -> Result<Digest, ApiError> {
+pub(crate) async fn find_workload(pool: &Shared, input: Digest, endpoint: Endpoint) -> Result<Digest, ApiError> {
     let blobs = pool.blobs.clone();
     let first = tokio::task::spawn_blocking(move || -> Result<Option<String>, ApiError> {
         let opened = blobs.open(&input, None)?;

@@ -1,10 +1,14 @@
 //! What an operator can choose. `docs/config/pool.toml` shows every setting with its default.
 
+use caii_coordinator::PayoutRules;
 use caii_ledger::CreditLimit;
 use caii_model::{MicroCredits, Verification};
+use caii_payout::{Approvers, Bic, Payee, Rate, SepaText};
 use caii_tlog::{KeyType, VerifierKey};
+use caii_trust::PublicKey;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 /// A pool's settings. The defaults need no file.
@@ -48,6 +52,8 @@ pub struct PoolConfig {
     pub audit_secret_seconds: u64,
     /// Who is asked to cosign the log's checkpoints.
     pub witnesses: Vec<WitnessSetting>,
+    /// By what rules members are paid out; none: they are not.
+    pub payout: Option<PayoutConfig>,
 }
 
 /// An independent party that cosigns checkpoints.
@@ -59,6 +65,76 @@ pub struct WitnessSetting {
     /// Its key, as `caii witness init` prints it.
     #[serde(deserialize_with = "witness_key")]
     pub key: VerifierKey,
+}
+
+/// By what rules members are paid out.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PayoutConfig {
+    /// Who pays: the holder of the bank account.
+    pub name: String,
+    /// From which account.
+    pub iban: String,
+    /// Its bank, where that is asked for.
+    #[serde(default)]
+    pub bic: Option<String>,
+    /// In which currency.
+    #[serde(default = "euro")]
+    pub currency: String,
+    /// How many micro-credits are paid as one cent, or whatever is the currency's smallest unit.
+    pub micro_credits_per_cent: u64,
+    /// What payees read on their statement.
+    pub remittance: String,
+    /// How many of the approvers have to sign a run before it can be sent.
+    pub approvals: usize,
+    /// Who may approve.
+    pub approvers: Vec<ApproverConfig>,
+}
+
+/// Somebody who may approve payouts.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApproverConfig {
+    /// Who.
+    pub name: String,
+    /// The public key, as `caii charter key create` shows it: `ed25519:<hex>`.
+    pub key: String,
+}
+
+fn euro() -> String {
+    "EUR".to_owned()
+}
+
+impl PayoutConfig {
+    /// The rules, if every value makes sense.
+    ///
+    /// # Errors
+    /// What does not, in words.
+    pub fn rules(&self) -> Result<PayoutRules, String> {
+        let said = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
+        let bic = self.bic.as_deref().map(str::parse::<Bic>).transpose();
+        let people = self.approvers.iter().map(|approver| {
+            let key = approver
+                .key
+                .split_once(':')
+                .ok_or_else(|| format!("the key of {}: write it as `ed25519:<hex>`", approver.name))?;
+            let key = PublicKey::parse(key.0, key.1).map_err(|error| said(&approver.name, &error))?;
+            Ok((approver.name.clone(), key))
+        });
+        let people: Vec<(String, PublicKey)> = people.collect::<Result<_, String>>()?;
+        Ok(PayoutRules {
+            debtor: Payee {
+                name: SepaText::new(&self.name, SepaText::NAME_MAX).map_err(|error| said("name", &error))?,
+                iban: self.iban.parse().map_err(|error| said("iban", &error))?,
+                bic: bic.map_err(|error| said("bic", &error))?,
+            },
+            currency: self.currency.parse().map_err(|error| said("currency", &error))?,
+            rate: Rate(NonZeroU64::new(self.micro_credits_per_cent).ok_or("micro_credits_per_cent: at least 1")?),
+            remittance: SepaText::new(&self.remittance, SepaText::REMITTANCE_MAX)
+                .map_err(|error| said("remittance", &error))?,
+            approvers: Approvers::new(self.approvals, people).map_err(|error| said("approvers", &error))?,
+        })
+    }
 }
 
 impl Default for PoolConfig {
@@ -79,6 +155,7 @@ impl Default for PoolConfig {
             credit_limit: CreditLimit::Unlimited,
             audit_secret_seconds: 3_600,
             witnesses: Vec::new(),
+            payout: None,
         }
     }
 }
@@ -127,6 +204,9 @@ pub enum ConfigError {
     /// It is not what it should be.
     #[error("the pool's configuration is not valid; docs/config/pool.toml shows every setting")]
     Syntax(#[source] Box<toml::de::Error>),
+    /// The rules of payouts make no sense.
+    #[error("the pool's configuration is not valid: `[payout]`: {0}")]
+    Payout(String),
     /// A value breaks a rule.
     #[error("the pool's configuration is not valid: `{setting}` {rule}")]
     Value {
@@ -204,6 +284,9 @@ impl PoolConfig {
                 return error("witnesses", "names one of them twice");
             }
         }
+        if let Some(Err(reason)) = self.payout.as_ref().map(PayoutConfig::rules) {
+            return Err(ConfigError::Payout(reason));
+        }
         if self.advertise.len() > caii_wire::limits::TICKET_ADDRESSES_MAX {
             return error("advertise", "has too many addresses: at most 8");
         }
@@ -238,6 +321,29 @@ mod tests {
         let shown: toml::Table = toml::from_str(sample).unwrap();
         assert_eq!(shown.len(), 15);
         assert_eq!(PoolConfig::from_toml("").unwrap(), PoolConfig::default());
+    }
+
+    #[test]
+    fn rules_of_payouts_are_checked_at_the_start() {
+        let key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+        let good = format!(
+            "[payout]\nname = \"A Pool\"\niban = \"DE89 3704 0044 0532 0130 00\"\nmicro_credits_per_cent = 10000\n\
+             remittance = \"lent machines\"\napprovals = 1\napprovers = [{{ name = \"alice\", key = \"ed25519:{key}\" }}]\n"
+        );
+        let rules = PoolConfig::from_toml(&good).unwrap().payout.unwrap().rules().unwrap();
+        assert_eq!((rules.currency.code(), rules.rate.0.get(), rules.approvers.threshold()), ("EUR", 10_000, (1, 1)));
+        for (was, is, named) in [
+            ("DE89", "DE88", "iban"),
+            ("A Pool", "Ä Pool", "name"),
+            ("= 10000", "= 0", "micro_credits_per_cent"),
+            ("approvals = 1", "approvals = 2", "threshold"),
+            ("ed25519:", "", "ed25519:<hex>"),
+            ("iban", "ibann", "ibann"),
+        ] {
+            let error = PoolConfig::from_toml(&good.replacen(was, is, 1)).expect_err(is);
+            let message = super::super::actor::describe(&error);
+            assert!(message.contains(named), "{is}: {message}");
+        }
     }
 
     #[test]

@@ -586,6 +586,7 @@ fn coordinator_config(config: &PoolConfig) -> Config {
         tasks_per_job_max: config.tasks_per_job_max,
         records_per_job_max: config.records_per_job_max,
         meters_vetted: vec![vetted_meter()],
+        payout: config.payout.as_ref().and_then(|payout| payout.rules().ok()),
         ..Config::new(meter())
     }
 }

@@ -7,8 +7,8 @@ use super::records::Format;
 use super::split::{BATCH_BYTES_MAX, BATCH_REQUESTS_MAX, Rules, cut, extract, records_per_task, whole};
 use caii_coordinator::{Assembled, AuditView, Input};
 use caii_model::{
-    Bytes, Digest, Ending, FileMeta, InputError, ItemOutcome, JobId, JobKind, JobSpec, Manifest, Prepared, Scope,
-    TaskId, TaskInput,
+    Bytes, Digest, Ending, FileMeta, InputError, ItemOutcome, JobId, JobKind, Manifest, Prepared, Scope, TaskId,
+    TaskInput,
 };
 use caii_store::{BlobError, BlobWriter, Blobs};
 use caii_wire::limits::TASK_RESULT_MAX;
@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a piece of work has to be tried again.
 #[derive(Debug, thiserror::Error)]
-enum WorkError {
+pub(crate) enum WorkError {
     #[error("cannot ask the coordinator")]
     Ask(#[from] AskError),
     #[error("cannot use the blob store")]
@@ -100,55 +100,14 @@ impl Worker {
         let (Some(format), Some(file)) = (Format::of(&spec.kind), file) else {
             return error("input_missing", "The job has no input file.");
         };
-        match self.split(&spec, &file, format, scope, &models, slots) {
-            Err(WorkError::Blob(BlobError::NotFound { .. } | BlobError::Corrupt { .. })) => {
-                error("input_lost", "The pool's store has lost the input file; upload it again.")
-            }
-            other => other,
-        }
-    }
-
-    fn split(
-        &self,
-        spec: &JobSpec,
-        file: &FileMeta,
-        format: Format,
-        scope: Scope,
-        models: &[String],
-        slots: u32,
-    ) -> Result<Result<Prepared, Vec<InputError>>, WorkError> {
         let batch = matches!(spec.kind, JobKind::Batch { .. });
-        if batch && file.size > BATCH_BYTES_MAX {
-            let message = format!("The input file has {}; a batch may have at most {BATCH_BYTES_MAX}.", file.size);
-            return Ok(Err(vec![whole("file_too_large", message)]));
-        }
-        let check_model = |name: &str| {
-            let message = || {
-                let name = super::records::clip(name);
-                format!("The model '{name}' does not exist in this pool; GET /v1/models lists those that do.")
-            };
-            let param = Some("body.model".to_owned());
-            match models.iter().any(|model| model == name) {
-                true => Ok(()),
-                false => Err(InputError { param, ..whole("model_not_found", message()) }),
-            }
+        let to_split = ToSplit { batch, format, records_per_task: spec.records_per_task, file, scope, models, slots };
+        let splitter = Splitter {
+            blobs: &*self.blobs,
+            records_per_job_max: self.records_per_job_max,
+            tasks_per_job_max: self.tasks_per_job_max,
         };
-        let records_max = if batch { BATCH_REQUESTS_MAX } else { self.records_per_job_max };
-        let rules = Rules { format, records_max, check_model: &check_model };
-        let input = BufReader::with_capacity(BUFFER, self.blobs.open(&file.digest, None)?.content);
-        // Each record is a part of the input; only the last one's line feed may be new.
-        let mut output = Sink::new(&*self.blobs, Bytes(file.size.0 + 1))?;
-        let records = match extract(input, &mut output, &rules)? {
-            Ok(records) => records,
-            Err(errors) => return Ok(Err(errors)),
-        };
-        let Some((blob, size)) = output.finish()? else { return Ok(Err(vec![])) };
-        let per_task = records_per_task(spec.records_per_task, scope, records, slots);
-        let cuttable = BufReader::with_capacity(BUFFER, self.blobs.open(&blob, None)?.content);
-        Ok(match cut(cuttable, per_task, scope, self.tasks_per_job_max)? {
-            Ok(tasks) => Ok(Prepared { blob, size, records, tasks }),
-            Err(error) => Err(vec![error]),
-        })
+        splitter.split(&to_split)
     }
 
     /// An audit that is under way. Nothing: it came to an end meanwhile.
@@ -213,6 +172,79 @@ impl Worker {
             errors: errors.finish()?,
             records_ok: counts.ok,
             records_failed: counts.failed,
+        })
+    }
+}
+
+/// An input to be checked and split, and what that depends on.
+pub(crate) struct ToSplit {
+    /// Whether it is a batch's.
+    pub(crate) batch: bool,
+    /// What its lines are.
+    pub(crate) format: Format,
+    /// Records in a task, if the requester chose.
+    pub(crate) records_per_task: Option<u32>,
+    /// It.
+    pub(crate) file: FileMeta,
+    /// What an item is.
+    pub(crate) scope: Scope,
+    /// The models that its lines may name.
+    pub(crate) models: Vec<String>,
+    /// Tasks that the connected devices run at a time.
+    pub(crate) slots: u32,
+}
+
+/// Checks and splits inputs, for jobs and for quotes.
+pub(crate) struct Splitter<'a> {
+    pub(crate) blobs: &'a dyn Blobs,
+    pub(crate) records_per_job_max: u64,
+    pub(crate) tasks_per_job_max: u32,
+}
+
+impl Splitter<'_> {
+    /// The records in a blob of their own, and the tasks; or what is wrong with the input.
+    pub(crate) fn split(&self, to_split: &ToSplit) -> Result<Result<Prepared, Vec<InputError>>, WorkError> {
+        match self.try_split(to_split) {
+            Err(WorkError::Blob(BlobError::NotFound { .. } | BlobError::Corrupt { .. })) => {
+                let message = "The pool's store has lost the input file; upload it again.";
+                Ok(Err(vec![whole("input_lost", message.to_owned())]))
+            }
+            other => other,
+        }
+    }
+
+    fn try_split(&self, to_split: &ToSplit) -> Result<Result<Prepared, Vec<InputError>>, WorkError> {
+        let ToSplit { batch, format, records_per_task: asked, file, scope, models, slots } = to_split;
+        if *batch && file.size > BATCH_BYTES_MAX {
+            let message = format!("The input file has {}; a batch may have at most {BATCH_BYTES_MAX}.", file.size);
+            return Ok(Err(vec![whole("file_too_large", message)]));
+        }
+        let check_model = |name: &str| {
+            let message = || {
+                let name = super::records::clip(name);
+                format!("The model '{name}' does not exist in this pool; GET /v1/models lists those that do.")
+            };
+            let param = Some("body.model".to_owned());
+            match models.iter().any(|model| model == name) {
+                true => Ok(()),
+                false => Err(InputError { param, ..whole("model_not_found", message()) }),
+            }
+        };
+        let records_max = if *batch { BATCH_REQUESTS_MAX } else { self.records_per_job_max };
+        let rules = Rules { format: *format, records_max, check_model: &check_model };
+        let input = BufReader::with_capacity(BUFFER, self.blobs.open(&file.digest, None)?.content);
+        // Each record is a part of the input; only the last one's line feed may be new.
+        let mut output = Sink::new(self.blobs, Bytes(file.size.0 + 1))?;
+        let records = match extract(input, &mut output, &rules)? {
+            Ok(records) => records,
+            Err(errors) => return Ok(Err(errors)),
+        };
+        let Some((blob, size)) = output.finish()? else { return Ok(Err(vec![])) };
+        let per_task = records_per_task(*asked, *scope, records, *slots);
+        let cuttable = BufReader::with_capacity(BUFFER, self.blobs.open(&blob, None)?.content);
+        Ok(match cut(cuttable, per_task, *scope, self.tasks_per_job_max)? {
+            Ok(tasks) => Ok(Prepared { blob, size, records, tasks }),
+            Err(error) => Err(vec![error]),
         })
     }
 }

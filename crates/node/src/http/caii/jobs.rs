@@ -1,5 +1,6 @@
 //! Jobs of programs, and batches as jobs.
 
+use super::accounts::parse_credits;
 use crate::http::App;
 use crate::http::auth::Caller;
 use crate::http::bodies::{JsonBody, parse_digest};
@@ -7,7 +8,7 @@ use crate::http::error::{ApiError, unexpected};
 use crate::http::files::{page_limit, parse_file_id};
 use crate::pool::Shared;
 use crate::pool::actor::{AskError, now};
-use crate::views::{ExplainView, JobCreate, JobError, JobView, List, TotalsView};
+use crate::views::{ExplainView, JobCreate, JobError, JobView, List, PriceView, TotalsView};
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -89,6 +90,7 @@ fn view(coordinator: &Coordinator, record: &JobRecord) -> JobView {
         totals: totals_view(&totals),
         tasks_leased: open.as_ref().map_or(0, |open| open.tasks_leased),
         tasks_waiting: open.as_ref().map_or(0, |open| open.tasks_waiting),
+        price: None,
     }
 }
 
@@ -117,7 +119,7 @@ pub(crate) async fn list(
 }
 
 /// `job_17`, and `batch_17` for the same.
-fn parse_id(text: &str) -> Result<JobId, ApiError> {
+pub(super) fn parse_id(text: &str) -> Result<JobId, ApiError> {
     let number = text.strip_prefix("batch_").map(|number| format!("job_{number}"));
     number
         .as_deref()
@@ -144,7 +146,7 @@ pub(crate) async fn create(
         input: Some(parse_file_id(&body.input_file_id)?),
         records_per_task: body.records_per_task,
         verification: crate::http::batches::verification(&pool, body.verify.as_deref())?,
-        max_price: None,
+        max_price: body.max_price.as_deref().map(|text| parse_credits("max_price", text)).transpose()?,
         deadline: now() + body.expires_after_ms.map_or(DEADLINE, Millis),
     };
     pool.must_be_certified(spec.workload).await?;
@@ -157,7 +159,17 @@ pub(crate) async fn create(
 async fn find(pool: &Shared, caller: &Caller, job: JobId) -> Result<JobView, ApiError> {
     let scope = caller.scope();
     let read = move |coordinator: &Coordinator, store: &mut dyn Store| {
-        Ok::<_, StoreError>(record(coordinator, store, scope.as_ref(), job)?.map(|record| view(coordinator, &record)))
+        let Some(record) = record(coordinator, store, scope.as_ref(), job)? else { return Ok(None) };
+        let mut view = view(coordinator, &record);
+        if coordinator.catalog().books().opened().is_some() {
+            let price = store.books().job_price(job)?;
+            view.price = Some(PriceView {
+                reserved_micro_credits: price.reserved.0,
+                charged_micro_credits: price.charged.0,
+                returned_micro_credits: price.returned.0,
+            });
+        }
+        Ok::<_, StoreError>(Some(view))
     };
     let found = pool.handle.read(read).await?.map_err(|error| ApiError::internal("look a job up", &error))?;
     found.ok_or_else(|| Refusal::JobUnknown(job).into())

@@ -1,11 +1,16 @@
 //! CAII's own API; [`views`](crate::views) lists its requests and is all of its JSON.
 
+pub(crate) mod accounts;
 pub(crate) mod blobs;
 pub(crate) mod devices;
 pub(crate) mod governance;
 pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod models;
+pub(crate) mod payouts;
+pub(crate) mod quotes;
+pub(crate) mod receipts;
+pub(crate) mod tariffs;
 pub(crate) mod tickets;
 pub(crate) mod workloads;
 
