@@ -126,12 +126,17 @@ mod tests {
         quote.verification = "spot".to_owned();
         quote.replication_ppm = 10_000;
         quote.error_bound = None;
-        let estimate = EstimateView { tasks_seen: 7, price_micro_credits: 1, fuel: 9, duration_ms: Some(61_000), slots: 4 };
+        let estimate =
+            EstimateView { tasks_seen: 7, price_micro_credits: 1, fuel: 9, duration_ms: Some(61_000), slots: 4 };
         quote.estimate = Some(estimate);
         let told = tell(&quote);
-        for said in
-            ["probably       0.000001 credits and 9 fuel", "about 1 min 1 s", "1 % of the items", "nothing is promised", "top-up"]
-        {
+        for said in [
+            "probably       0.000001 credits and 9 fuel",
+            "about 1 min 1 s",
+            "1 % of the items",
+            "nothing is promised",
+            "top-up",
+        ] {
             assert!(told.contains(said), "{said}: {told}");
         }
     }
