@@ -12,8 +12,8 @@ use std::num::NonZeroU64;
 const RATE: i64 = 10_000;
 
 fn payee(name: &str) -> Payee {
-    let iban = "DE89370400440532013000".parse().unwrap();
-    Payee { name: SepaText::new(name, SepaText::NAME_MAX).unwrap(), iban, bic: None }
+    let iban = "DE89370400440532013000".parse().expect("it is valid");
+    Payee { name: SepaText::new(name, SepaText::NAME_MAX).expect("it is valid"), iban, bic: None }
 }
 
 fn steward(number: u8) -> SigningKey {
@@ -28,9 +28,9 @@ fn rules() -> PayoutRules {
     PayoutRules {
         debtor: payee("A Pool"),
         currency: Currency::Eur,
-        rate: Rate(NonZeroU64::new(RATE as u64).unwrap()),
-        remittance: SepaText::new("lent machines", SepaText::REMITTANCE_MAX).unwrap(),
-        approvers: Approvers::new(2, people).unwrap(),
+        rate: Rate(NonZeroU64::new(RATE as u64).expect("it is valid")),
+        remittance: SepaText::new("lent machines", SepaText::REMITTANCE_MAX).expect("it is valid"),
+        approvers: Approvers::new(2, people).expect("it is valid"),
     }
 }
 
