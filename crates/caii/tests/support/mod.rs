@@ -58,8 +58,14 @@ impl World {
 
     /// A pool with these settings.
     pub(crate) fn configured(settings: &str) -> Self {
+        Self::configured_by(|_| settings.to_owned())
+    }
+
+    /// A pool with settings that name what is made in the test's directory first.
+    pub(crate) fn configured_by(settings: impl FnOnce(&Self) -> String) -> Self {
         let mut world = Self::down();
-        world.configure(settings);
+        let settings = settings(&world);
+        world.configure(&settings);
         world.start_pool();
         world
     }
