@@ -4,9 +4,12 @@
 
 mod support;
 
-use caii_audit::{Logged, OPENINGS_WIDTH, Opening, Openings, openings_path};
+use caii_audit::{ClaimRef, Logged, OPENINGS_WIDTH, Opening, Openings, openings_path};
+use caii_ledger::{Entry, LedgerAccount, Purpose};
+use caii_model::{DeviceId, TaskId, Verdict};
 use caii_tlog::{Checkpoint, Note};
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -158,6 +161,74 @@ fn receipts_can_be_read_within_a_second_and_the_audit_is_green_from_everywhere()
     );
     assert!(took.len() > 400, "{}", took.len());
     assert!(p99 < 1_000, "{p99} ms");
+}
+
+#[test]
+fn everybody_can_see_who_cheated_and_that_it_was_not_paid() {
+    let mut world = World::new();
+    world.start_cheat_of("mallory", "cheat", 300);
+    for name in ["ann", "bob", "cid"] {
+        world.start_agent_of(name, name);
+    }
+    world.await_devices(4);
+    let job = submit(&world, 240, "audit=30");
+    assert_eq!(world.await_job(&job)["state"], "completed");
+    let (ok, log) = world.agent_end("cheat");
+    assert!(!ok && log.contains("an audit found to be false"), "{log}");
+    let size = await_published(&world);
+    let dir = published(&world);
+    assert!(green(&world, &[&dir.display().to_string()]) >= size);
+
+    let entries = entries(&dir);
+    let owner = |entry: &Logged| match entry {
+        Logged::DeviceEnrolled { key, owner, .. } => Some((caii_trust::device_id(key), owner.as_str().to_owned())),
+        _ => None,
+    };
+    let owners: BTreeMap<DeviceId, String> = entries.iter().filter_map(owner).collect();
+    let convicted: BTreeSet<&str> = entries
+        .iter()
+        .filter_map(|entry| match entry {
+            Logged::DeviceConvicted(convicted) => Some(owners[&convicted.device].as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(convicted, ["mallory"].into());
+    let voided: BTreeSet<ClaimRef> = entries
+        .iter()
+        .filter_map(|entry| match entry {
+            Logged::ClaimVoided { claim, .. } => Some(*claim),
+            _ => None,
+        })
+        .collect();
+    assert!(!voided.is_empty());
+    // Whoever holds the files can add it up: paid to each owner, for what.
+    let paid = |entry: &Logged| match entry {
+        Logged::Entry(Entry { purpose: Purpose::TaskAccepted(task, device), postings, .. }) => {
+            let amount: i64 = postings
+                .iter()
+                .filter(|posting| matches!(&posting.credit, LedgerAccount::Member(_) | LedgerAccount::Held(_)))
+                .map(|posting| posting.amount.0)
+                .sum();
+            Some((*task, *device, amount))
+        }
+        _ => None,
+    };
+    let paid: Vec<(TaskId, DeviceId, i64)> = entries.iter().filter_map(paid).collect();
+    let void_tasks: BTreeSet<(TaskId, DeviceId)> = entries
+        .iter()
+        .filter_map(|entry| match entry {
+            Logged::Receipt(receipt) => {
+                let claim = ClaimRef { device: receipt.claim.device, sequence: receipt.claim.sequence };
+                let void = voided.contains(&claim) || matches!(receipt.verdict, Verdict::Void(_));
+                void.then_some((receipt.claim.task, receipt.claim.device))
+            }
+            _ => None,
+        })
+        .collect();
+    let honest: i64 = paid.iter().filter(|(_, device, _)| owners[device] != "mallory").map(|(.., amount)| amount).sum();
+    println!("{} tasks paid, {} claims void, {honest} micro-credits to honest owners", paid.len(), void_tasks.len());
+    assert!(honest > 0);
+    assert!(paid.iter().all(|(task, device, _)| !void_tasks.contains(&(*task, *device))));
 }
 
 #[test]

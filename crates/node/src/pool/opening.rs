@@ -52,18 +52,18 @@ fn told(charter: Option<Digest>) -> String {
     charter.map_or_else(|| "none".to_owned(), |charter| charter.to_string())
 }
 
-/// The tariff of a new pool, for `docs/money.md` says which reasons. Number and date are the coordinator's.
+/// The tariff of a new pool; `docs/money.md` has the reasons. Number and date are the coordinator's.
 pub(crate) fn first_tariff() -> TariffTerms {
     TariffTerms {
         number: 1,
         effective_from: Timestamp(0),
-        // A credit for 10^12 units of fuel, about a quarter of an hour of one core.
-        compute_rate: MicroCredits(1_000),
+        // A credit for 10^9 units of fuel, about a second of one core.
+        compute_rate: MicroCredits(1_000_000),
         reliability_bonus: Ppm(100_000),
         reliability_share_floor: Ppm(900_000),
-        availability_rate: MicroCredits(10_000),
+        availability_rate: MicroCredits(10_000_000),
         availability_daily_max: Millis(12 * 3_600_000),
-        energy_rate: MicroCredits(10_000),
+        energy_rate: MicroCredits(10_000_000),
         energy_certified_joules: 10,
         verification_surcharge: Ppm(50_000),
         pool_fee: Ppm(0),
@@ -98,13 +98,10 @@ mod tests {
     #[test]
     fn the_first_tariff_is_one() {
         let tariff = Tariff::new(first_tariff()).unwrap();
-        let fuel = 1_000_000_000_000;
         let terms = tariff.terms();
-        assert_eq!(terms.compute_rate.0 * (fuel / 1_000_000_000), 1_000_000);
-        assert_eq!(
-            terms.energy_rate.0 * terms.energy_certified_joules as i64 * (fuel / 1_000_000_000) / 1_000,
-            100_000
-        );
+        assert_eq!(terms.compute_rate, MicroCredits(1_000_000), "a credit for 10^9 fuel");
+        let energy = terms.energy_rate.0 * terms.energy_certified_joules as i64 / 1_000;
+        assert_eq!(energy, terms.compute_rate.0 / 10, "a tenth of it at most for its energy");
     }
 
     #[test]

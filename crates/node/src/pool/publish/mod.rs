@@ -22,7 +22,7 @@ pub(crate) use witnesses::ask_witnesses;
 use super::actor::describe;
 use board::{Cosignature, Shown, Task};
 use caii_audit::{
-    CHECKPOINT, FileError, Files as _, OPENINGS_WIDTH, Opening, Openings, PoolFile, PublishError, PublishedFile,
+    CHECKPOINT, Event, FileError, Files as _, OPENINGS_WIDTH, Opening, Openings, PoolFile, PublishError, PublishedFile,
     Publisher, Signers, TakeUpError, openings_path, partial_files,
 };
 use caii_tlog::{Checkpoint, Note, NoteSigner};
@@ -297,7 +297,8 @@ impl<R: Rows, D: Disk> Publishing<R, D> {
     /// Publishes the next entries, at most so many; how many it were.
     fn append(&mut self, live: &mut Live, most: usize) -> Result<usize, PublishingError> {
         let size = live.publisher.size();
-        let wanted = (self.board.committed() - size).min(most as u64) as usize;
+        let left = self.board.committed() - size;
+        let wanted = left.min(most as u64) as usize;
         let mut events = Vec::with_capacity(wanted);
         while events.len() < wanted {
             let from = size + events.len() as u64;
@@ -306,6 +307,10 @@ impl<R: Rows, D: Disk> Publishing<R, D> {
                 return Err(PublishingError::Missing(from));
             }
             events.extend(rows);
+        }
+        // What is committed ends with a step. If not all of it is published now, neither is a part of a step.
+        if (wanted as u64) < left {
+            events.truncate(whole_steps(&events));
         }
         let mut entropy = Zeroizing::new([0; 32]);
         getrandom::fill(&mut entropy[..]).map_err(PublishingError::Entropy)?;
@@ -379,6 +384,14 @@ impl<R: Rows, D: Disk> Publishing<R, D> {
         self.board.show(Shown { tree: tree.tree, checkpoint, cosigned });
         Ok(())
     }
+}
+
+/// How many events there are without those of the last step: a checkpoint in the middle of a step would show a pool that
+/// left something out. Entries of one step have one time. A step that is larger than all of them goes on later.
+fn whole_steps(events: &[Event]) -> usize {
+    let last = events.last().map(|event| event.logged.at());
+    let before = events.iter().rposition(|event| Some(event.logged.at()) != last);
+    before.map_or(events.len(), |place| place + 1)
 }
 
 impl Live {

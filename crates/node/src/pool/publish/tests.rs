@@ -5,7 +5,7 @@
 mod sample;
 
 use super::*;
-use caii_audit::{Event, FileError, Files, Logged, MemoryFiles, Options, Tiles, audit};
+use caii_audit::{FileError, Files, Logged, MemoryFiles, Options, Tiles, audit};
 use caii_tlog::{earlier_tree, prove_consistency};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -389,6 +389,36 @@ fn cosignatures_come_to_the_checkpoint_that_they_are_for() {
     let report = audit(&WithPayouts(&dir, &sample.payouts), &options).unwrap();
     assert!(report.is_green() && report.cosigned == ["one", "two"], "{report}");
     assert_eq!(dir.read(COSIGNED).unwrap(), dir.read(CHECKPOINT).unwrap());
+}
+
+/// A checkpoint in the middle of a step would show a pool that left something out.
+#[test]
+fn a_step_is_published_whole() {
+    let event = |at: u64| {
+        let commitment = caii_model::Digest([0; 32]);
+        Event::from(Logged::SecretCommitted { period: 1, commitment, at: caii_model::Timestamp(at) })
+    };
+    let whole = |times: &[u64]| whole_steps(&times.iter().copied().map(event).collect::<Vec<_>>());
+    assert_eq!([whole(&[1, 2, 2]), whole(&[1, 1, 2]), whole(&[2, 2]), whole(&[])], [1, 2, 2, 0]);
+
+    // Steps of one to seven entries.
+    let events: Vec<Event> =
+        (0..100).flat_map(|step| std::iter::repeat_n(event(step), step as usize % 7 + 1)).collect();
+    let ends_step = |size: usize| events.get(size).map(|event| event.logged.at()) != Some(events[size - 1].logged.at());
+    let home = tempfile::tempdir().unwrap();
+    let (board, disk) = (Board::new(), RealDisk(home.path().into()));
+    board.commit(events.len() as u64);
+    let mut publishing = publishing(&Log::of(&events), disk, &board);
+    let mut live = publishing.take_up().unwrap();
+    let mut batches = 0;
+    while live.publisher.size() < events.len() as u64 {
+        publishing.append(&mut live, 10).unwrap();
+        assert!(ends_step(live.publisher.size() as usize), "{}", live.publisher.size());
+        // Wherever it ends, the next process finds its entries in the store.
+        live = publishing.take_up().unwrap();
+        batches += 1;
+    }
+    assert!(batches > events.len() / 10, "{batches}");
 }
 
 /// How long it takes from the commit to what everybody can read, and how much passes.
