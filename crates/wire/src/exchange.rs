@@ -416,7 +416,7 @@ mod tests {
     fn messages_of_the_first_release_are_read() {
         let reports = vec![sample_result()];
         let request = ExchangeRequest { reports, ..sample_request(DEVICE) };
-        check_golden(&encode_exchange_request(&request, &Attachments::new()), "750 c10b727c4699");
+        check_golden(&encode_exchange_request(&request, &Attachments::new()), "759 2a56e2d3104d");
         let refusal = Refusal::MeterForeign { expected: MeterId(Digest([1; 32])), found: MeterId(Digest([2; 32])) };
         check_golden(&encode_refusal(&refusal), "194 e07473fe08b3");
     }
